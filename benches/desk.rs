@@ -21,10 +21,10 @@ use tokio::net::TcpListener;
 use watchfloor::app::App;
 use watchfloor::domain::clock::Clock;
 use watchfloor::realtime::RealtimeLimits;
-use watchfloor::realtime::feed::Source;
+use watchfloor::realtime::feed::FeedSource;
 use watchfloor::server::operation::catalogue::Catalogue;
 use watchfloor::server::operation::given::Given;
-use watchfloor::server::operation::limits::Limits;
+use watchfloor::server::operation::limits::DocumentLimits;
 use watchfloor::server::operation::operations::Operations;
 use watchfloor::server::settings::Settings;
 use watchfloor::server::{Desk, router};
@@ -56,7 +56,7 @@ impl Bench {
         let store = Store::connect(options).await.unwrap();
         let ring = RealtimeLimits { changes: 20_000, bytes: 64 << 20, incidents: 100_000 };
         let (app, _relay) = App::open(store.clone(), ring, Clock::System).await.unwrap();
-        let source = Source { store, hub: app.hub.clone(), heartbeat: Duration::from_secs(10) };
+        let source = FeedSource { store, hub: app.hub.clone(), heartbeat: Duration::from_secs(10) };
         let desk = Desk::new(app.clone(), watchfloor::graphql::schema(app.clone(), source, Default::default()));
         let (stop, shutdown) = tokio::sync::watch::channel(false);
         let mut settings = Settings::default();
@@ -231,7 +231,7 @@ async fn ingest(bench: &Bench) {
 
 fn operations() -> Operations {
     let catalogue = Catalogue::read(&watchfloor::graphql::sdl(), watchfloor::graphql::scalar_objection).unwrap();
-    Operations::new(std::sync::Arc::new(catalogue), Limits::default())
+    Operations::new(std::sync::Arc::new(catalogue), DocumentLimits::default())
 }
 
 /// Measures from the text of a request to its canonical operation: for a known document with variables of a kilobyte,
@@ -291,7 +291,7 @@ async fn bomb(bench: &Bench) {
         println!("| refused, n = {n} | {:.3} |", millis(&mut times, 50));
     }
     let source =
-        Source { store: bench.app.store.clone(), hub: bench.app.hub.clone(), heartbeat: Duration::from_secs(10) };
+        FeedSource { store: bench.app.store.clone(), hub: bench.app.hub.clone(), heartbeat: Duration::from_secs(10) };
     let schema = watchfloor::graphql::schema(bench.app.clone(), source, Default::default());
     let mut times = Vec::new();
     for _ in 0..3 {

@@ -12,10 +12,10 @@ use futures_util::{TryStreamExt, pin_mut};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::JoinHandle;
 
-use crate::app::export::{Export, Named};
-use crate::app::load::{self, Counts, Loaded};
-use crate::app::shown::Shown;
-use crate::app::verify::{Outcome, Verified};
+use crate::app::export::{Export, NamedIncident};
+use crate::app::load::{self, DeskCounts, Loaded};
+use crate::app::shown::ComparedCounts;
+use crate::app::verify::{Verification, Verified};
 use crate::app::{App, key, verify};
 use crate::config::{Action, Database, Demo, ExportLog, Generate, Import, Serve, Serving, Signing, Verify};
 use crate::domain::clock::Clock;
@@ -24,11 +24,11 @@ use crate::domain::instant;
 use crate::domain::position::Position;
 use crate::domain::signing::{DeskKey, PublicKey};
 use crate::graphql;
-use crate::import::{self, ImportSummary, Options, Progress, Record, Source as ImportSource, print_summary};
+use crate::import::{self, ImportSource, ImportSummary, Options, Progress, Record, print_summary};
 use crate::realtime::RealtimeLimits;
-use crate::realtime::feed::Source;
+use crate::realtime::feed::FeedSource;
 use crate::sample;
-use crate::sample::generate::{Generated, Plan};
+use crate::sample::generate::{GeneratePlan, Generated};
 use crate::server::execution::executor::WorkSettings;
 use crate::server::settings::Settings;
 use crate::server::{Desk, listen};
@@ -277,7 +277,7 @@ async fn import_file(options: Import) -> Result<ExitCode> {
 async fn generate(options: Generate) -> Result<()> {
     let end = instant::past("end", options.end, Clock::System.now()).context("--end")?;
     let Generate { incidents, seed, open_percent, .. } = options;
-    let desk = Generated::of(Plan { incidents, seed, open_percent: u64::from(open_percent), end })?;
+    let desk = Generated::of(GeneratePlan { incidents, seed, open_percent: u64::from(open_percent), end })?;
     let bar = bar(Some(incidents), "{msg} {wide_bar} {pos}/{len} {eta}");
     bar.set_message("generating incidents");
     if let Some(file) = &options.ndjson {
@@ -293,7 +293,7 @@ async fn generate(options: Generate) -> Result<()> {
     bar.finish_and_clear();
     store.close().await.context("closing the database")?;
     let Loaded { counts, position } = loaded;
-    let Counts { new, active, resolved, alerts, lone_alerts, comments, changes } = counts;
+    let DeskCounts { new, active, resolved, alerts, lone_alerts, comments, changes } = counts;
     say(&format!(
         "{incidents} incidents ({new} new, {active} active, {resolved} resolved) with {alerts} alerts and {comments} comments, \
          {lone_alerts} alerts of no incident, and {changes} changes in the log.\nIt ends at position {position}. \
@@ -339,8 +339,8 @@ async fn verify(options: Verify) -> Result<()> {
     bar.finish_and_clear();
     store.close().await?;
     match outcome {
-        Outcome::Whole(verified) => say(&whole(&verified, from.as_ref())),
-        Outcome::Broken(found) => bail!(
+        Verification::Whole(verified) => say(&whole(&verified, from.as_ref())),
+        Verification::Broken(found) => bail!(
             "the log is broken at {found}. What lies before that position is as it was written. Stop the desk, keep its database \
              as it is, and compare from that position on with a backup or with exported logs (docs/EVIDENCE.md)"
         ),
@@ -349,7 +349,7 @@ async fn verify(options: Verify) -> Result<()> {
 
 fn whole(verified: &Verified, from: Option<&Position>) -> String {
     let Verified { position, hash, changes, texts, shown, comments, free_alerts, .. } = verified;
-    let Shown { incidents, alerts, bookmarks, .. } = shown;
+    let ComparedCounts { incidents, alerts, bookmarks, .. } = shown;
     let start = if from.is_some() { "since the position that was given" } else { "from its beginning" };
     let not_proved = verified.not_proved().join("\n- ");
     format!(
@@ -413,8 +413,8 @@ fn public_key(given: &str) -> Result<PublicKey> {
 
 async fn export_log(options: ExportLog) -> Result<()> {
     let named = &options.incident;
-    let incident =
-        Named::parse(named).ok_or_else(|| anyhow!("{named:?} names no incident: write INC-7, 7 or incident:<uuid>"))?;
+    let incident = NamedIncident::parse(named)
+        .ok_or_else(|| anyhow!("{named:?} names no incident: write INC-7, 7 or incident:<uuid>"))?;
     let store = connect_to_desk(&options.database).await?;
     let found = incident.find(&store).await?.ok_or_else(|| anyhow!("there is no incident {named}"))?;
     let key = signing_key(&options.signing.file(&options.database))?;
@@ -504,7 +504,7 @@ async fn serve(desk: Open, serving: &Serving, opened: impl FnOnce(SocketAddr) ->
     tokio::spawn(app.clone().keep_tidy(floor));
     tokio::spawn(app.clone().keep_attachments());
     tokio::spawn(app.clone().work_on_jobs());
-    let source = Source { store: app.store.clone(), hub: app.hub.clone(), heartbeat: serving.heartbeat() };
+    let source = FeedSource { store: app.store.clone(), hub: app.hub.clone(), heartbeat: serving.heartbeat() };
     let desk = Desk::new(app.clone(), graphql::schema(app.clone(), source, serving.limits()));
     let work = work.with_statement(Duration::from_secs(serving.statement_seconds_max));
     let settings = Settings { work, ..serving.settings() };

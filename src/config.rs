@@ -12,7 +12,7 @@ use crate::app::upload::{UploadSettings, Uploads};
 use crate::domain::account::Role;
 use crate::domain::policy::Policies;
 use crate::domain::{self, Error};
-use crate::graphql::Limits;
+use crate::graphql::ApiLimits;
 use crate::realtime::RealtimeLimits;
 use crate::realtime::board::BOARD_INCIDENTS_MAX;
 use crate::realtime::budget::StreamLimits;
@@ -216,16 +216,16 @@ pub struct Serving {
     #[arg(long, env = "WATCHFLOOR_BODY_BYTES_MAX", default_value_t = 2 << 20, value_parser = RangedU64ValueParser::<usize>::new().range(1_024..=MEMORY_MAX))]
     pub body_bytes_max: usize,
     /// Largest GraphQL document, in bytes.
-    #[arg(long, env = "WATCHFLOOR_DOCUMENT_BYTES_MAX", default_value_t = crate::server::operation::limits::Limits::default().document_bytes, value_parser = RangedU64ValueParser::<usize>::new().range(1_024..=MEMORY_MAX))]
+    #[arg(long, env = "WATCHFLOOR_DOCUMENT_BYTES_MAX", default_value_t = crate::server::operation::limits::DocumentLimits::default().document_bytes, value_parser = RangedU64ValueParser::<usize>::new().range(1_024..=MEMORY_MAX))]
     pub document_bytes_max: usize,
     /// Deepest nesting of a GraphQL document.
-    #[arg(long, env = "WATCHFLOOR_DOCUMENT_DEPTH_MAX", default_value_t = crate::server::operation::limits::Limits::default().depth, value_parser = RangedU64ValueParser::<usize>::new().range(1..=100))]
+    #[arg(long, env = "WATCHFLOOR_DOCUMENT_DEPTH_MAX", default_value_t = crate::server::operation::limits::DocumentLimits::default().depth, value_parser = RangedU64ValueParser::<usize>::new().range(1..=100))]
     pub document_depth_max: usize,
     /// Most aliases of a GraphQL document.
-    #[arg(long, env = "WATCHFLOOR_DOCUMENT_ALIASES_MAX", default_value_t = crate::server::operation::limits::Limits::default().aliases, value_parser = RangedU64ValueParser::<usize>::new().range(0..=1_000_000))]
+    #[arg(long, env = "WATCHFLOOR_DOCUMENT_ALIASES_MAX", default_value_t = crate::server::operation::limits::DocumentLimits::default().aliases, value_parser = RangedU64ValueParser::<usize>::new().range(0..=1_000_000))]
     pub document_aliases_max: usize,
     /// Most fields that a GraphQL document may ask for, pages multiplied out.
-    #[arg(long, env = "WATCHFLOOR_DOCUMENT_COST_MAX", default_value_t = crate::server::operation::limits::Limits::default().cost, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000_000))]
+    #[arg(long, env = "WATCHFLOOR_DOCUMENT_COST_MAX", default_value_t = crate::server::operation::limits::DocumentLimits::default().cost, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000_000))]
     pub document_cost_max: usize,
     /// Largest answer, and largest item of a stream, in bytes of JSON. Beyond it, a query is refused, and the lists in
     /// other answers are cut. Exports are not limited by it.
@@ -349,10 +349,10 @@ impl Serving {
     }
 
     /// Returns the limits of the API itself.
-    pub fn limits(&self) -> Limits {
+    pub fn limits(&self) -> ApiLimits {
         let (bytes, work) = (self.stream_bytes_max, self.stream_work_max);
         let streams = StreamLimits { bytes, bytes_per_principal: bytes / 2, work, work_per_principal: work / 2 };
-        Limits { page_items_max: i32::from(self.page_items_max), streams }
+        ApiLimits { page_items_max: i32::from(self.page_items_max), streams }
     }
 
     /// Returns the policies of the desk.

@@ -56,10 +56,10 @@ where
 struct Seldom<F> {
     format: F,
     quiet: Duration,
-    kinds: Mutex<HashMap<u64, Kind>>,
+    kinds: Mutex<HashMap<u64, QuietKind>>,
 }
 
-struct Kind {
+struct QuietKind {
     written: Instant,
     left_out: u64,
 }
@@ -83,7 +83,7 @@ impl<F> Seldom<F> {
                 Some(std::mem::take(&mut kind.left_out))
             }
             None => {
-                kinds.insert(kind, Kind { written: now, left_out: 0 });
+                kinds.insert(kind, QuietKind { written: now, left_out: 0 });
                 Some(0)
             }
         }

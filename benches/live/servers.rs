@@ -22,7 +22,7 @@ use watchfloor::domain::clock::Clock;
 use watchfloor::domain::incident::Patch;
 use watchfloor::domain::tag::{Tag, TagKind};
 use watchfloor::realtime::RealtimeLimits;
-use watchfloor::realtime::feed::Source;
+use watchfloor::realtime::feed::FeedSource;
 use watchfloor::server::edge::admission::AdmissionSettings;
 use watchfloor::server::edge::connections;
 use watchfloor::server::edge::timeouts::TimedListener;
@@ -279,7 +279,8 @@ async fn desk(mut orders: mpsc::Receiver<String>, beats: bool) {
     let store = Store::connect_watched(options, watch).await.unwrap();
     let ring = RealtimeLimits { changes: 20_000, bytes: 64 << 20, incidents: 100_000 };
     let (app, _relay) = App::open(store.clone(), ring, Clock::System).await.unwrap();
-    let source = Source { store, hub: app.hub.clone(), heartbeat: Duration::from_secs(if beats { 10 } else { 600 }) };
+    let source =
+        FeedSource { store, hub: app.hub.clone(), heartbeat: Duration::from_secs(if beats { 10 } else { 600 }) };
     let schema = watchfloor::graphql::schema(app.clone(), source, Default::default());
     let (_stop, shutdown) = tokio::sync::watch::channel(false);
     // In a storm the old sockets may still exist when the new sockets connect.

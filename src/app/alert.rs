@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::correlation::{Correlated, CorrelatedReceipt, Plan, correlated_again, tell};
+use super::correlation::{Correlated, CorrelatedReceipt, CorrelationPlan, correlated_again, tell};
 use super::idempotency::{ById, Did, Done, Repeatable};
-use super::incident::{IncidentEdit, OwnerChoice, Work};
+use super::incident::{CommandWork, IncidentEdit, OwnerChoice};
 use super::link::Locked;
 use super::reported::{delta, reported};
 use super::{App, Command};
@@ -20,7 +20,7 @@ use crate::domain::correlation::Correlation;
 use crate::domain::incident::{Incident, Patch, Status};
 use crate::domain::tag::Tag;
 use crate::domain::{AlertId, Error, IncidentId, Instant, Result};
-use crate::storage::{Origin, Reader, Tx};
+use crate::storage::{ChangeOrigin, Reader, Tx};
 
 /// The largest ingest that may share its transaction with other commands. They would have to wait for a larger one.
 const ALERTS_TOGETHER_MAX: usize = 20;
@@ -208,8 +208,8 @@ impl App {
     ) -> Result<Done<Ingested>> {
         let Ingest { alerts: drafts, into, system_tags: tags, came_at } = ingest;
         let plan = match &into {
-            Destination::Correlate(how) => Box::pin(Plan::make(tx, how, &drafts, command.at)).await?,
-            _ => Plan::default(),
+            Destination::Correlate(how) => Box::pin(CorrelationPlan::make(tx, how, &drafts, command.at)).await?,
+            _ => CorrelationPlan::default(),
         };
         let keys: Vec<AlertKey> = drafts.iter().map(|draft| draft.report.key()).collect();
         let mut locked = self.lock_known(tx, &keys, &into, &plan).await?;
@@ -224,7 +224,7 @@ impl App {
         for alert in sorted.new.iter().map(|(alert, _)| alert).chain(&sorted.altered) {
             locked.alerts.insert(alert.id, alert.clone());
         }
-        let work = Work { tx, app: self, command };
+        let work = CommandWork { tx, app: self, command };
         let gathered = Box::pin(work.gather(plan, &tags, &sorted, &mut locked)).await?;
         let target = work.target(&into, tags, &sorted, &mut locked, new_incident).await?;
         let version = |id| locked.holders.get(&id).map(|incident| incident.version);
@@ -250,7 +250,7 @@ impl App {
         let held: HashSet<AlertId> = alerts.iter().filter(|alert| alert.incident.is_some()).map(|it| it.id).collect();
         for (alert, _) in sorted.new.iter().filter(|(alert, _)| !held.contains(&alert.id)) {
             // The incident's log tells of an alert that came into an incident at once.
-            let origin = Origin { at: alert.created_at, ..command.origin() };
+            let origin = ChangeOrigin { at: alert.created_at, ..command.origin() };
             tx.record_alert(None, alert, reported(alert), &origin).await;
         }
         let correlations = tell(tx, &into, &alerts, &gathered).await?;
@@ -259,7 +259,13 @@ impl App {
     }
 
     /// Locks the incidents that hold known alerts of the batch and the target incidents, and then the alerts.
-    async fn lock_known(&self, tx: &Tx, keys: &[AlertKey], into: &Destination, plan: &Plan) -> Result<Locked> {
+    async fn lock_known(
+        &self,
+        tx: &Tx,
+        keys: &[AlertKey],
+        into: &Destination,
+        plan: &CorrelationPlan,
+    ) -> Result<Locked> {
         let known = tx.alerts_by_key(keys).await?;
         let mut incidents: BTreeSet<IncidentId> = known.iter().filter_map(|alert| alert.incident).collect();
         incidents.extend(plan.incidents());
@@ -356,7 +362,7 @@ impl App {
                 match alert.incident {
                     Some(holder) => sorted.reported.entry(holder).or_default().push(told),
                     None => {
-                        let origin = Origin { at: alert.updated_at, ..command.origin() };
+                        let origin = ChangeOrigin { at: alert.updated_at, ..command.origin() };
                         let entry = Entry::AlertsChanged { alerts: vec![told] };
                         tx.record_alert(Some(before), &alert, entry, &origin).await;
                     }
@@ -372,7 +378,8 @@ impl App {
     /// Updates an alert by hand. The incident that holds the alert logs the change, or else the alert's own log does.
     pub async fn update_alert(&self, command: &Command, id: AlertId, edit: AlertEdit) -> Result<Did<Alert>> {
         command.require(Role::Responder, "update an alert")?;
-        let did = self.once(command, async |tx| Work { tx: &tx, app: self, command }.update_alert(id, &edit).await);
+        let did =
+            self.once(command, async |tx| CommandWork { tx: &tx, app: self, command }.update_alert(id, &edit).await);
         Ok(self.logged(did.await?))
     }
 
@@ -389,7 +396,7 @@ fn the_one(correlations: &[Correlated]) -> Option<Incident> {
     same.then(|| first.incident.clone())
 }
 
-impl Work<'_> {
+impl CommandWork<'_> {
     /// Puts the batch into the incident that the caller asked for, if any. Returns that incident.
     async fn target(
         &self,

@@ -17,7 +17,7 @@ const ALERTS_PER_BATCH: usize = 200;
 
 /// A difference between an alert and its own log.
 #[derive(Debug)]
-pub(super) struct Difference {
+pub(super) struct AlertDifference {
     /// The offset in the log.
     pub(super) position: u64,
     /// The alert, and the version of its own log.
@@ -28,24 +28,24 @@ pub(super) struct Difference {
 
 /// The reason why a comparison stops early.
 #[derive(Debug)]
-pub(super) enum Stop {
+pub(super) enum AlertLogStop {
     /// A difference was found.
-    Differs(Difference),
+    Differs(AlertDifference),
     /// Something failed.
     Failed(Error),
 }
 
-impl From<Error> for Stop {
+impl From<Error> for AlertLogStop {
     fn from(error: Error) -> Self {
         Self::Failed(error)
     }
 }
 
-type Step<T = ()> = Result<T, Stop>;
+type AlertLogResult<T = ()> = Result<T, AlertLogStop>;
 
 /// Compares everything. Calls `went` with the number of changes that were read since the last call. Returns how many
 /// alerts that no incident holds match their own log. Other alerts are compared with the logs of their incidents.
-pub(super) async fn compare(reader: &Reader, went: &mut (dyn FnMut(usize) + Send)) -> Step<u64> {
+pub(super) async fn compare(reader: &Reader, went: &mut (dyn FnMut(usize) + Send)) -> AlertLogResult<u64> {
     let (mut place, mut last) = (None, None::<AlertChange>);
     let (mut waiting, mut proved) = (Vec::new(), 0);
     loop {
@@ -67,10 +67,10 @@ pub(super) async fn compare(reader: &Reader, went: &mut (dyn FnMut(usize) + Send
     Ok(proved + held_against(reader, waiting).await?)
 }
 
-fn read(row: &StoredAlertChange, before: Option<&AlertChange>) -> Step<AlertChange> {
+fn read(row: &StoredAlertChange, before: Option<&AlertChange>) -> AlertLogResult<AlertChange> {
     let broken = |differs: &str| {
         let alert = (row.alert, row.version);
-        Stop::Differs(Difference { position: row.position, alert, differs: differs.to_owned() })
+        AlertLogStop::Differs(AlertDifference { position: row.position, alert, differs: differs.to_owned() })
     };
     let check = check(&row.hash.clone().try_into().map_err(|_| broken("its hash has not 32 bytes"))?);
     let change = AlertChange::read(row.position, check, &row.body).map_err(|_| broken("its body cannot be read"))?;
@@ -84,7 +84,7 @@ fn read(row: &StoredAlertChange, before: Option<&AlertChange>) -> Step<AlertChan
 }
 
 /// Compares alerts with the last changes of their logs. Returns how many of them no incident holds.
-async fn held_against(reader: &Reader, logged: Vec<AlertChange>) -> Step<u64> {
+async fn held_against(reader: &Reader, logged: Vec<AlertChange>) -> AlertLogResult<u64> {
     let ids: Vec<AlertId> = logged.iter().map(|change| change.body.alert).collect();
     let shown: HashMap<AlertId, Alert> =
         reader.alerts(&ids).await?.into_iter().map(|alert| (alert.id, alert)).collect();
@@ -99,7 +99,7 @@ async fn held_against(reader: &Reader, logged: Vec<AlertChange>) -> Step<u64> {
         };
         if let Some(differs) = differs {
             let alert = (id, change.body.version);
-            return Err(Stop::Differs(Difference { position: change.offset, alert, differs }));
+            return Err(AlertLogStop::Differs(AlertDifference { position: change.offset, alert, differs }));
         }
         proved += 1;
     }

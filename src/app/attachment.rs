@@ -15,11 +15,11 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::idempotency::{ById, Did, Done, Repeatable};
-use super::upload::{Incoming, Sender};
+use super::upload::{IncomingBytes, Sender};
 use super::{App, Command};
 use crate::domain::account::{Actor, ActorImage, Role};
 use crate::domain::attachment::{
-    Attachment, AttachmentDraft, MAGIC_BYTES, Stored, Ticket, refuse_foreign, refuse_longer, refuse_other_bytes,
+    Attachment, AttachmentDraft, MAGIC_BYTES, StoredBytes, Ticket, refuse_foreign, refuse_longer, refuse_other_bytes,
     refuse_other_type, refuse_shorter, refuse_too_many,
 };
 use crate::domain::{AttachmentId, Error, IncidentId, Instant, Result, UserId, markdown};
@@ -72,7 +72,7 @@ pub struct Sending {
 }
 
 /// The result of the check before an upload.
-enum Begun {
+enum CheckedUpload {
     /// This upload may store the bytes.
     First(Attachment, Upload),
     /// The attachment has its bytes. The upload may only repeat them.
@@ -162,8 +162,8 @@ impl App {
         S: Stream<Item = Result<Bytes>> + Send + Unpin,
     {
         let (attachment, upload) = match self.begin_upload(sending).await? {
-            Begun::First(attachment, upload) => (attachment, upload),
-            Begun::Again(attachment) => {
+            CheckedUpload::First(attachment, upload) => (attachment, upload),
+            CheckedUpload::Again(attachment) => {
                 let mut upload = self.uploads.begin(sender(&attachment, sending))?;
                 let sha256 = upload.receive(bytes, async |bytes| receive(&attachment, bytes, None).await).await?;
                 refuse_other_bytes(&attachment, &sha256)?;
@@ -185,7 +185,7 @@ impl App {
         stored
     }
 
-    async fn begin_upload(&self, sending: &Sending) -> Result<Begun> {
+    async fn begin_upload(&self, sending: &Sending) -> Result<CheckedUpload> {
         let now = self.clock.now();
         let until = now + chrono::Duration::seconds(UPLOAD_ALONE_SECONDS);
         let upload = Upload { id: self.clock.fresh_id(), until };
@@ -203,7 +203,7 @@ impl App {
                 refuse_shorter(&attachment, length)?;
             }
             if attachment.stored.is_some() {
-                return Ok(Begun::Again(attachment));
+                return Ok(CheckedUpload::Again(attachment));
             }
             let goes_on = |other: &Upload| other.until > now && !self.uploads.was_over(other.id);
             if let Some(other) = other.filter(goes_on) {
@@ -211,7 +211,7 @@ impl App {
                 return Err(Error::conflict(message, json!({ "until": other.until })));
             }
             tx.save_upload(attachment.id, Some(upload)).await?;
-            Ok(Begun::First(attachment, upload))
+            Ok(CheckedUpload::First(attachment, upload))
         };
         let (begun, _) = self.store.transact(work).await?;
         Ok(begun)
@@ -236,7 +236,7 @@ impl App {
     }
 
     async fn settle_upload(&self, attachment: Attachment, upload: Upload, sha256: Vec<u8>) -> Result<Attachment> {
-        let (id, stored) = (attachment.id, Stored { at: self.clock.now().max(attachment.created_at), sha256 });
+        let (id, stored) = (attachment.id, StoredBytes { at: self.clock.now().max(attachment.created_at), sha256 });
         let work = async |tx: Arc<Tx>| {
             let found = tx.lock_attachment(id).await?;
             if found.is_none_or(|found| found.upload != Some(upload)) {
@@ -369,7 +369,7 @@ fn sender(attachment: &Attachment, sending: &Sending) -> Sender {
 /// Reads all bytes of an attachment and compares them with the announcement. Returns their SHA-256.
 async fn receive<S>(
     attachment: &Attachment,
-    bytes: &mut Incoming<'_, S>,
+    bytes: &mut IncomingBytes<'_, S>,
     mut writing: Option<&mut Writing>,
 ) -> Result<Vec<u8>>
 where

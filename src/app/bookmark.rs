@@ -6,7 +6,7 @@ use super::idempotency::{Did, Done, Repeatable};
 use super::incident::standing;
 use super::{App, Command};
 use crate::domain::account::Role;
-use crate::domain::bookmark::{BOOKMARKS_PER_INCIDENT_MAX, Bookmark, Finding, Rows};
+use crate::domain::bookmark::{BOOKMARKS_PER_INCIDENT_MAX, Bookmark, Finding, ResultRows};
 use crate::domain::change::{BookmarkAction, Entry};
 use crate::domain::incident::Incident;
 use crate::domain::{BookmarkId, Error, IncidentId, Result};
@@ -49,7 +49,7 @@ impl App {
         command: &Command,
         incident: IncidentId,
         finding: Finding,
-        rows: Rows,
+        rows: ResultRows,
     ) -> Result<Did<Pinned>> {
         command.require(Role::Responder, "add a bookmark")?;
         let id = BookmarkId(self.clock.fresh_id());

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
 use super::idempotency::{ById, Did, Done, Repeatable};
-use super::incident::{IncidentEdit, OwnerChoice, Work};
+use super::incident::{CommandWork, IncidentEdit, OwnerChoice};
 use super::link::lock;
 use super::many::{Many, Needs};
 use super::{App, Command};
@@ -97,7 +97,7 @@ impl Failing {
 }
 
 /// The result of one look for work.
-enum Turn {
+enum WorkerTurn {
     Nothing,
     Chunk { job: BulkJobId, changed: bool },
 }
@@ -306,10 +306,10 @@ impl App {
         loop {
             let next = Mutex::new(None);
             match self.work_on_chunk(chunk, &next).await {
-                Ok(Turn::Nothing) => {
+                Ok(WorkerTurn::Nothing) => {
                     timeout(LOOK_EVERY, self.jobs.work.notified()).await.ok();
                 }
-                Ok(Turn::Chunk { job, changed }) => {
+                Ok(WorkerTurn::Chunk { job, changed }) => {
                     tracing::debug!(bulk.job = %job, bulk.changed = changed, "a chunk is done");
                     (chunk, failing) = (BULK_CHUNK_INCIDENTS, None);
                     self.jobs.told();
@@ -344,13 +344,13 @@ impl App {
     /// Changes the next incidents of the oldest job: all of them, or none if the transaction fails.
     ///
     /// `next` receives the first of them, before it is changed.
-    async fn work_on_chunk(&self, size: usize, next: &Mutex<Option<NextItem>>) -> Result<Turn> {
+    async fn work_on_chunk(&self, size: usize, next: &Mutex<Option<NextItem>>) -> Result<WorkerTurn> {
         // This read avoids a write transaction every few seconds on a desk without jobs.
         if !self.store.read().await?.has_bulk_work().await? {
-            return Ok(Turn::Nothing);
+            return Ok(WorkerTurn::Nothing);
         }
         let work = async |tx: Arc<Tx>| {
-            let Some(mut job) = tx.lock_next_bulk_job().await? else { return Ok(Turn::Nothing) };
+            let Some(mut job) = tx.lock_next_bulk_job().await? else { return Ok(WorkerTurn::Nothing) };
             let command = self.command_of(&tx, &job).await?;
             let waiting = tx.waiting_bulk_items(job.id, size).await?;
             *next.lock() = waiting.first().map(|item| (job.id, item.ordinal));
@@ -360,10 +360,10 @@ impl App {
             let before = job.changed;
             job.count(results.iter().map(|(_, result)| result), command.at);
             tx.save_bulk_job(&job).await?;
-            Ok(Turn::Chunk { job: job.id, changed: job.changed > before })
+            Ok(WorkerTurn::Chunk { job: job.id, changed: job.changed > before })
         };
         let (turn, head) = self.store.transact(work).await?;
-        if let Turn::Chunk { changed: true, .. } = turn {
+        if let WorkerTurn::Chunk { changed: true, .. } = turn {
             self.hub.committed(head.offset);
         }
         Ok(turn)
@@ -389,7 +389,7 @@ impl App {
         };
         // This locks the incidents first, as everywhere, and then the alerts.
         let mut many = Many::find(tx, &needs).await?;
-        let work = Work { tx, app: self, command };
+        let work = CommandWork { tx, app: self, command };
         let mut results = Vec::with_capacity(items.len());
         for BulkItem { ordinal, incident, .. } in items {
             let together = match command.require(Role::Responder, "change incidents in bulk") {
@@ -411,7 +411,7 @@ impl App {
     }
 
     /// Changes an incident that [`Many`] does not handle: it does not exist, or it holds very many alerts.
-    async fn change_one(&self, work: &Work<'_>, id: IncidentId, edit: IncidentEdit) -> Result<bool> {
+    async fn change_one(&self, work: &CommandWork<'_>, id: IncidentId, edit: IncidentEdit) -> Result<bool> {
         let mut locked = lock(work.tx, &edit, Some(id)).await?;
         let incident = locked.holders.remove(&id).filter(|incident| incident.deleted_at.is_none());
         let incident = incident.ok_or_else(|| Error::not_found("incident", id))?;

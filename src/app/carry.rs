@@ -7,7 +7,7 @@ use super::Command;
 use super::link::Reopening;
 use crate::domain::account::{ActorImage, Owner};
 use crate::domain::alert::{Alert, AlertStatus, Settled};
-use crate::domain::change::{AlertDelta, AlertImage, Body, CauseKind, CommentAction, Entry, entries_between};
+use crate::domain::change::{AlertDelta, AlertImage, CauseKind, ChangeBody, CommentAction, Entry, entries_between};
 use crate::domain::comment::Comment;
 use crate::domain::incident::{AlertSummary, Incident, Patch, TextField};
 use crate::domain::propagation::AlertState;
@@ -51,7 +51,7 @@ impl Carried {
 
     /// Carries one command out. Returns its change, or `None` if the command changes nothing. Refuses what the domain
     /// refuses (`INVALID`, `CONFLICT`). After an error this value is half changed, so the caller drops it.
-    pub(super) fn carry_out(&mut self, act: Act, rule: Rule<'_>) -> Result<Option<Body>> {
+    pub(super) fn carry_out(&mut self, act: Act, rule: Rule<'_>) -> Result<Option<ChangeBody>> {
         let Act { command, patch, owner, link, reopening, comment } = act;
         let asked_at = command.at;
         let command = command.not_before([&self.incident], &link);
@@ -103,8 +103,8 @@ impl Carried {
         }
         let long = self.incident.long_texts(next).into_iter();
         self.texts.extend(long.map(|(field, text)| (field, next, text.to_owned())));
-        let body = Body::between(before.as_ref(), &self.incident, entries, actor, command.cause)?;
-        Ok(Some(Body { client_mutation_id: command.client_mutation_id, ..body }))
+        let body = ChangeBody::between(before.as_ref(), &self.incident, entries, actor, command.cause)?;
+        Ok(Some(ChangeBody { client_mutation_id: command.client_mutation_id, ..body }))
     }
 
     /// Adds a comment to the next version of the incident.

@@ -10,12 +10,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 
 use super::alert::{Destination, Sorted};
-use super::incident::{IncidentEdit, Work};
+use super::incident::{CommandWork, IncidentEdit};
 use super::link::Locked;
 use crate::domain::alert::{Alert, AlertDraft, AlertKey};
 use crate::domain::change::AlertDelta;
 use crate::domain::correlation::{
-    ActivityPeriod, Candidate, Correlation, Group, INCIDENTS_PER_BATCH_MAX, Seeker, group,
+    ActivityPeriod, AlertGroup, Candidate, Correlation, INCIDENTS_PER_BATCH_MAX, Seeker, group,
 };
 use crate::domain::entity::{Entity, EntityKey};
 use crate::domain::incident::{Incident, Patch};
@@ -25,7 +25,7 @@ use crate::storage::{OpenIncident, Reader, Tx};
 
 /// How an alert came to the incident that holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Outcome {
+pub enum Placement {
     /// The alert was in the incident before.
     Stayed,
     /// The alert joined the incident.
@@ -42,7 +42,7 @@ pub struct Correlated {
     /// The incident that holds the alert, after the whole batch.
     pub incident: Incident,
     /// How the alert came to the incident.
-    pub outcome: Outcome,
+    pub outcome: Placement,
     /// The entities that the alert shares with the incident or with alerts that came with it, as its provider wrote
     /// them.
     pub shared: Vec<Entity>,
@@ -53,7 +53,7 @@ pub struct Correlated {
 pub(super) struct CorrelatedReceipt {
     alert: AlertId,
     incident: IncidentId,
-    outcome: Outcome,
+    outcome: Placement,
     shared: Vec<Entity>,
 }
 
@@ -83,13 +83,13 @@ pub(super) async fn correlated_again(
 
 /// The groups of a batch, decided before the incidents and alerts are locked.
 #[derive(Default)]
-pub(super) struct Plan {
-    groups: Vec<Group>,
+pub(super) struct CorrelationPlan {
+    groups: Vec<AlertGroup>,
     /// The keys of the alerts; the groups name alerts by their index in this list.
     seekers: Vec<AlertKey>,
 }
 
-impl Plan {
+impl CorrelationPlan {
     /// Decides the groups of a batch. It first locks all entities of the batch, of every kind, because two feeds may
     /// correlate by different kinds.
     pub(super) async fn make(tx: &Tx, how: &Correlation, drafts: &[AlertDraft], at: Instant) -> Result<Self> {
@@ -186,14 +186,14 @@ pub(super) struct Gathered {
     /// The incidents that the plan changed.
     pub(super) incidents: HashSet<IncidentId>,
     /// For each alert that came to an incident: how it came there, and the entities that it shares.
-    pub(super) placed: HashMap<AlertId, (Outcome, BTreeSet<EntityKey>)>,
+    pub(super) placed: HashMap<AlertId, (Placement, BTreeSet<EntityKey>)>,
 }
 
-impl Work<'_> {
+impl CommandWork<'_> {
     /// Carries out a plan: each group of alerts joins its incident or opens a new one.
     pub(super) async fn gather(
         &self,
-        plan: Plan,
+        plan: CorrelationPlan,
         tags: &[Tag],
         sorted: &Sorted,
         locked: &mut Locked,
@@ -215,7 +215,7 @@ impl Work<'_> {
             work.push((incident, group.alerts));
         }
         for ((before, incident), members) in work {
-            let outcome = if before.is_some() { Outcome::Joined } else { Outcome::Opened };
+            let outcome = if before.is_some() { Placement::Joined } else { Placement::Opened };
             let mut edit = IncidentEdit::from(Patch { add_tags: tags.to_vec(), ..Patch::default() });
             let mut alerts = BTreeMap::new();
             for (place, shared) in members {
@@ -261,7 +261,7 @@ pub(super) async fn tell(
                 *outcome,
                 alert.report.entities.iter().filter(|entity| keys.contains(&entity.key())).cloned().collect(),
             ),
-            None => (Outcome::Stayed, Vec::new()),
+            None => (Placement::Stayed, Vec::new()),
         };
         Some(Correlated { alert: alert.clone(), incident, outcome, shared })
     });

@@ -7,7 +7,7 @@ use async_stream::try_stream;
 use tokio_stream::Stream;
 
 use crate::domain::chain::{Hash, genesis};
-use crate::domain::change::{Body, TextSet};
+use crate::domain::change::{ChangeBody, TextSet};
 use crate::domain::comment::TextSetBy;
 use crate::domain::export::{ChangeLine, CommentLine, ExportLine, ExportWriter, FORMAT, Header, TextLine};
 use crate::domain::incident::Incident;
@@ -21,14 +21,14 @@ const CHANGES_PER_BATCH: u64 = 100;
 
 /// An incident as a path or a command line names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Named {
+pub enum NamedIncident {
     /// By global id.
     Id(IncidentId),
     /// By number.
     Number(i64),
 }
 
-impl Named {
+impl NamedIncident {
     /// Reads `incident:<uuid>`, `7` or `INC-7`. Returns `None` for other text.
     pub fn parse(text: &str) -> Option<Self> {
         let number = text.strip_prefix("INC-").unwrap_or(text).parse().ok().map(Self::Number);
@@ -120,7 +120,8 @@ fn change_line(row: StoredChange, before: Option<Hash>) -> Result<ExportLine> {
 
 /// Returns the texts that a change sets but does not carry.
 async fn texts_of(reader: &Reader, row: &StoredChange) -> Result<Vec<ExportLine>> {
-    let body: Body = serde_json::from_str(&row.body).map_err(|error| Error::fault("reading a change's body", error))?;
+    let body: ChangeBody =
+        serde_json::from_str(&row.body).map_err(|error| Error::fault("reading a change's body", error))?;
     let mut lines = Vec::new();
     for set in body.texts_set() {
         lines.push(match set {

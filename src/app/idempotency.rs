@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{App, Command};
 use crate::domain::error::Refusal;
-use crate::domain::idempotency::{Kept, KeptOutcome};
+use crate::domain::idempotency::{KeptOutcome, StoredResult};
 use crate::domain::position::Position;
 use crate::domain::{Error, Result};
 use crate::storage::{Head, LockPlan, Reader, Tx};
@@ -158,8 +158,8 @@ impl App {
         match came {
             Came::Done(Done { value, changed }) => Ok(Did { value, changed, position, replayed: false, head }),
             Came::Refused(refusal) => Err(refusal.into()),
-            Came::Kept(KeptOutcome { kept: Kept::Refused(refusal), .. }) => Err(refusal.into()),
-            Came::Kept(KeptOutcome { kept: Kept::Done(stored), position }) => {
+            Came::Kept(KeptOutcome { kept: StoredResult::Refused(refusal), .. }) => Err(refusal.into()),
+            Came::Kept(KeptOutcome { kept: StoredResult::Done(stored), position }) => {
                 let KeptDone { changed, receipt } = kept_done::<T::Receipt>(stored)?;
                 let value = T::again(&self.store.read().await?, receipt).await?;
                 Ok(Did { value, changed, position, replayed: true, head })
@@ -193,9 +193,9 @@ async fn keyed<T: Repeatable>(
         Ok(done) => {
             let stored = KeptDone { changed: done.changed, receipt: done.value.receipt() };
             let stored = serde_json::to_value(stored).map_err(|error| Error::fault("keeping an outcome", error))?;
-            (Came::Done(done), Kept::Done(stored))
+            (Came::Done(done), StoredResult::Done(stored))
         }
-        Err(refusal) => (Came::Refused(refusal.clone()), Kept::Refused(*refusal)),
+        Err(refusal) => (Came::Refused(refusal.clone()), StoredResult::Refused(*refusal)),
     };
     tx.keep(actor, key, kept).await;
     Ok(came)

@@ -17,7 +17,7 @@ use crate::domain::incident::{AlertSummary, Incident, Patch, Propagation, Status
 use crate::domain::precondition::GuardedField;
 use crate::domain::queue::sha256_hex;
 use crate::domain::{AlertId, CommentId, Error, IncidentId, Instant, Result};
-use crate::storage::{LockPlan, Origin, Reader, Tx};
+use crate::storage::{ChangeOrigin, LockPlan, Reader, Tx};
 
 /// How many alerts of a deleted incident are read at a time. An alert may have a title of megabytes.
 const ALERTS_FREED_AT_ONCE: usize = 500;
@@ -165,7 +165,7 @@ impl App {
             let number = tx.next_incident_number().await?;
             let incident = Incident::new(id, number, command.at);
             let created_input = id_given.then(|| input.clone());
-            Work { tx: &tx, app: self, command }.write(None, incident, edit.clone(), linked, created_input).await
+            CommandWork { tx: &tx, app: self, command }.write(None, incident, edit.clone(), linked, created_input).await
         });
         Ok(self.logged(did.await?))
     }
@@ -178,7 +178,7 @@ impl App {
             let mut linked = lock(&tx, &edit, Some(id)).await?;
             let incident = linked.holders.remove(&id).filter(|incident| incident.deleted_at.is_none());
             let incident = incident.ok_or_else(|| Error::not_found("incident", id))?;
-            let work = Work { tx: &tx, app: self, command };
+            let work = CommandWork { tx: &tx, app: self, command };
             work.expect(&incident, &edit).await?;
             work.write(Some(incident.clone()), incident, edit.clone(), linked, None).await
         });
@@ -198,7 +198,7 @@ impl App {
             let before = tx.lock_incident(id).await?;
             before.writable()?;
             let command = command.not_before([&before], []);
-            let work = Work { tx: &tx, app: self, command: &command };
+            let work = CommandWork { tx: &tx, app: self, command: &command };
             work.expect_fields(&before, expected, &GuardedField::ALL).await?;
             work.delete(before).await
         });
@@ -220,7 +220,7 @@ impl App {
             let before = found.ok_or_else(|| Error::not_found("incident", id))?;
             before.writable()?;
             let command = command.not_before([&before], []);
-            let work = Work { tx: &tx, app: self, command: &command };
+            let work = CommandWork { tx: &tx, app: self, command: &command };
             work.expect_fields(&before, expected, &[GuardedField::Deletion]).await?;
             let mut incident = Incident { deleted_at: None, ..before.clone() };
             let changed = tx.record(Some(&before), &mut incident, Vec::new(), &command.origin(), None).await?;
@@ -237,8 +237,8 @@ impl App {
 
 impl Command {
     /// Returns the part of the command that every change of its transaction carries.
-    pub(super) fn origin(&self) -> Origin {
-        Origin {
+    pub(super) fn origin(&self) -> ChangeOrigin {
+        ChangeOrigin {
             at: self.at,
             actor: self.actor_image(),
             cause: self.cause.clone(),
@@ -290,7 +290,7 @@ fn refuse_unresolved(was: Status, reopened: &Incident) -> Result<()> {
     Err(Error::taken("status", message, json!({ "status": was })))
 }
 
-/// Additions to a change by a caller of [`Work::write_with`].
+/// Additions to a change by a caller of [`CommandWork::write_with`].
 #[derive(Default)]
 pub(super) struct Extra {
     /// The digest of the input that creates the incident.
@@ -302,13 +302,13 @@ pub(super) struct Extra {
 }
 
 /// One command inside its transaction.
-pub(super) struct Work<'a> {
+pub(super) struct CommandWork<'a> {
     pub(super) tx: &'a Tx,
     pub(super) app: &'a App,
     pub(super) command: &'a Command,
 }
 
-impl Work<'_> {
+impl CommandWork<'_> {
     /// Applies an edit to a locked or new incident. Records its change, and the changes of the incidents that lose
     /// alerts to it.
     pub(super) async fn write(
@@ -322,7 +322,7 @@ impl Work<'_> {
         self.write_with(before, incident, edit, locked, Extra { created_input, ..Extra::default() }).await
     }
 
-    /// Does what [`Work::write`] does, with additions of the caller to the change.
+    /// Does what [`CommandWork::write`] does, with additions of the caller to the change.
     pub(super) async fn write_with(
         &self,
         before: Option<Incident>,
@@ -338,11 +338,11 @@ impl Work<'_> {
         if command.cause.kind == CauseKind::Import {
             extra.written_at = Some(self.command.at);
         }
-        Work { command: &command, ..*self }.write_at(before, incident, edit, locked, extra).await
+        CommandWork { command: &command, ..*self }.write_at(before, incident, edit, locked, extra).await
     }
 
-    /// Does what [`Work::write_with`] does, at an instant that is not before the last change of any involved incident
-    /// or alert.
+    /// Does what [`CommandWork::write_with`] does, at an instant that is not before the last change of any involved
+    /// incident or alert.
     async fn write_at(
         &self,
         before: Option<Incident>,

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::json;
 
 use super::Command;
-use super::incident::{IncidentEdit, Work};
+use super::incident::{CommandWork, IncidentEdit};
 use crate::domain::alert::{ALERTS_PER_LINK_MAX, Alert, AlertStatus};
 use crate::domain::change::{AlertImage, Cause, CauseKind, Entry};
 use crate::domain::incident::{Incident, Patch, Propagation, Status};
 use crate::domain::{AlertId, Error, IncidentId, Result};
-use crate::storage::{Origin, Tx};
+use crate::storage::{ChangeOrigin, Tx};
 
 /// All locked data that linking needs. Incidents are locked first, then alerts, each in ascending order of id.
 pub(super) struct Locked {
@@ -116,7 +116,7 @@ impl From<&IncidentEdit> for Reopening {
     }
 }
 
-impl Work<'_> {
+impl CommandWork<'_> {
     /// Unlinks alerts from an incident. Returns their ids.
     pub(super) async fn unlink(
         &self,
@@ -189,7 +189,7 @@ impl Command {
         Ok(propagation)
     }
 
-    fn moving(&self) -> Origin {
-        Origin { cause: Cause { kind: CauseKind::Move, ..self.cause.clone() }, ..self.origin() }
+    fn moving(&self) -> ChangeOrigin {
+        ChangeOrigin { cause: Cause { kind: CauseKind::Move, ..self.cause.clone() }, ..self.origin() }
     }
 }

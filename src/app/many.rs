@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use super::Command;
 use super::carry::{Act, Carried};
 use super::idempotency::Done;
-use super::incident::{IncidentEdit, OwnerChoice, Work, digest};
+use super::incident::{CommandWork, IncidentEdit, OwnerChoice, digest};
 use super::link::Reopening;
 use crate::domain::account::{Owner, OwnerId};
 use crate::domain::alert::{ALERTS_PER_LINK_MAX, Alert, AlertKey};
@@ -46,7 +46,7 @@ pub struct Needs {
 
 /// An incident that was found or created.
 #[derive(Clone, Debug)]
-struct Standing {
+struct FoundIncident {
     /// The incident as it was when it was locked; `None` if it is new.
     before: Option<Incident>,
     carried: Carried,
@@ -58,7 +58,7 @@ struct Standing {
 /// The found and locked data of commands on many incidents, and the effects of the commands so far.
 #[derive(Debug, Default)]
 pub(super) struct Many {
-    incidents: HashMap<IncidentId, Option<Standing>>,
+    incidents: HashMap<IncidentId, Option<FoundIncident>>,
     /// The alerts as they were when they were locked.
     alerts: HashMap<AlertId, Alert>,
     keys: HashMap<AlertKey, Option<AlertId>>,
@@ -103,7 +103,8 @@ impl Many {
             let mut alerts = if has_alerts { held.remove(&incident.id).unwrap_or_default() } else { Vec::new() };
             alerts.sort_by_key(|alert| alert.id);
             let before = Some(incident.clone());
-            let standing = Standing { before, has_alerts, created_input: None, carried: Carried::of(incident, alerts) };
+            let standing =
+                FoundIncident { before, has_alerts, created_input: None, carried: Carried::of(incident, alerts) };
             many.incidents.insert(standing.carried.incident.id, Some(standing));
         }
         many.find_names(tx, needs).await?;
@@ -157,7 +158,7 @@ impl Many {
     /// Creates an incident; returns `None` if that needs more than this module does.
     pub(super) async fn create(
         &mut self,
-        work: &Work<'_>,
+        work: &CommandWork<'_>,
         id: IncidentId,
         edit: IncidentEdit,
     ) -> Result<Option<Done<Incident>>> {
@@ -165,7 +166,8 @@ impl Many {
         let incident = Incident::new(id, last + 1, work.command.at);
         let created_input = Some(digest(&edit, work.command)?);
         let carried = Carried::of(incident, Vec::new());
-        let done = self.carry(work, Standing { before: None, carried, has_alerts: true, created_input }, edit).await?;
+        let done =
+            self.carry(work, FoundIncident { before: None, carried, has_alerts: true, created_input }, edit).await?;
         if done.is_some() {
             self.number = Some((first, last + 1));
         }
@@ -175,7 +177,7 @@ impl Many {
     /// Applies an edit to an incident; returns `None` if that needs more than this module does.
     pub(super) async fn update(
         &mut self,
-        work: &Work<'_>,
+        work: &CommandWork<'_>,
         id: IncidentId,
         edit: IncidentEdit,
     ) -> Result<Option<Done<Incident>>> {
@@ -188,8 +190,8 @@ impl Many {
 
     async fn carry(
         &mut self,
-        work: &Work<'_>,
-        mut standing: Standing,
+        work: &CommandWork<'_>,
+        mut standing: FoundIncident,
         edit: IncidentEdit,
     ) -> Result<Option<Done<Incident>>> {
         let Some(act) = self.act(work.command, &standing, &edit) else { return Ok(None) };
@@ -214,7 +216,7 @@ impl Many {
     }
 
     /// Resolves an edit with the found data; returns `None` if the edit needs more than this module does.
-    fn act(&self, command: &Command, standing: &Standing, edit: &IncidentEdit) -> Option<Act> {
+    fn act(&self, command: &Command, standing: &FoundIncident, edit: &IncidentEdit) -> Option<Act> {
         let is_plain = edit.unlink.is_empty()
             && !edit.move_alerts
             && edit.expected_version.is_none()
@@ -327,8 +329,8 @@ impl Many {
     }
 }
 
-fn altered(standing: Standing, alerts: &HashMap<AlertId, Alert>) -> Altered {
-    let Standing { before, carried, created_input, .. } = standing;
+fn altered(standing: FoundIncident, alerts: &HashMap<AlertId, Alert>) -> Altered {
+    let FoundIncident { before, carried, created_input, .. } = standing;
     let Carried { incident: after, alerts: now, linked, comments, texts } = carried;
     let linked = linked.into_iter().filter_map(|(id, since)| Some((alerts.get(&id)?.clone(), since))).collect();
     let differs = |is: Alert| Some((alerts.get(&is.id).filter(|was| **was != is)?.clone(), is));

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::idempotency::{Did, Done, Repeatable};
-use super::incident::{IncidentEdit, Work};
+use super::incident::{CommandWork, IncidentEdit};
 use super::link::{Locked, lock, place};
 use super::{App, Command};
 use crate::domain::account::{OwnerId, Role};
@@ -14,7 +14,7 @@ use crate::domain::alert::Alert;
 use crate::domain::change::{AlertDelta, AlertImage, BookmarkImage, Entry};
 use crate::domain::comment::{Comment, CommentImage, CommentPlace, TextSetBy};
 use crate::domain::incident::{Incident, Patch, Status};
-use crate::domain::merge::{Asked, CHANGES_NAMED_MAX, Former, Merge, Plan, Sides, changed_since};
+use crate::domain::merge::{CHANGES_NAMED_MAX, Former, Merge, MergePlan, MergeRequest, Sides, changed_since};
 use crate::domain::precondition::GuardedField;
 use crate::domain::queue::sha256_hex;
 use crate::domain::{AlertId, BookmarkId, CommentId, Error, IncidentId, Result};
@@ -84,10 +84,15 @@ impl App {
     ///
     /// Refuses a merge of an incident with itself, a side that is resolved or redirected, more tags together than one
     /// incident may have, and a side of which a field changed after the version that the caller knows.
-    pub async fn merge_incidents(&self, command: &Command, asked: Asked, known: KnownSides) -> Result<Did<Joined>> {
+    pub async fn merge_incidents(
+        &self,
+        command: &Command,
+        asked: MergeRequest,
+        known: KnownSides,
+    ) -> Result<Did<Joined>> {
         command.require(Role::Manager, "merge incidents")?;
         let did = self.once_alone(command, async |tx| {
-            let (sides, moved) = Work { tx: &tx, app: self, command }.merge(asked, known).await?;
+            let (sides, moved) = CommandWork { tx: &tx, app: self, command }.merge(asked, known).await?;
             Ok(Done::changed(Joined { sides, alerts: moved_alerts(&tx, &moved).await? }))
         });
         Ok(self.logged(did.await?))
@@ -114,7 +119,7 @@ impl App {
         }
         let new_incident = IncidentId(self.clock.fresh_id());
         let did = self.once(command, async |tx| {
-            let work = Work { tx: &tx, app: self, command };
+            let work = CommandWork { tx: &tx, app: self, command };
             let (target, moved) = work.split(asked.clone(), new_incident).await?;
             let source = tx.incidents(&[asked.from]).await?.pop();
             let source = source.ok_or_else(|| Error::not_found("incident", asked.from))?;
@@ -277,9 +282,9 @@ fn entries_of_merge(
     (gone, come)
 }
 
-impl Work<'_> {
+impl CommandWork<'_> {
     /// Moves everything that is attached to one incident to another incident.
-    async fn merge(&self, asked: Asked, known: KnownSides) -> Result<(Sides, Vec<AlertId>)> {
+    async fn merge(&self, asked: MergeRequest, known: KnownSides) -> Result<(Sides, Vec<AlertId>)> {
         let tx = self.tx;
         let locked = tx.lock_incidents(&[asked.source, asked.target]).await?;
         let command = &self.command.not_before(&locked, []);
@@ -287,7 +292,7 @@ impl Work<'_> {
         let Sides { source, target } = &before;
         tx.lock_alerts_of(source.id, None).await?;
         let moving = tx.moving(&before, &asked).await?;
-        let Plan { mut after, tags, owners } = before.merged(&moving, &asked);
+        let MergePlan { mut after, tags, owners } = before.merged(&moving, &asked);
         let alerts: Vec<AlertId> = moving.alerts.iter().map(|(alert, _)| *alert).collect();
         let owner = target.owner.as_ref().map(|owner| owner.id);
         let states = images(tx, &alerts).await?;
@@ -339,7 +344,7 @@ impl Work<'_> {
 
     /// Returns the two incidents of a merge. Refuses a merge that the domain refuses, or whose caller does not know the
     /// present values that the merge replaces.
-    async fn sides_to_merge(&self, locked: &[Incident], asked: &Asked, known: KnownSides) -> Result<Sides> {
+    async fn sides_to_merge(&self, locked: &[Incident], asked: &MergeRequest, known: KnownSides) -> Result<Sides> {
         let first = |refusals: Vec<Error>| refusals.into_iter().next();
         let sides = Sides::among(locked, asked).map_err(|missing| first(missing).unwrap_or(Error::Busy))?;
         if let Some(refusal) = first(sides.refusals()) {

@@ -1,7 +1,7 @@
 //! Checks that the fields a command writes are still as its caller knows them.
 
 use super::alert::AlertEdit;
-use super::incident::{IncidentEdit, Work};
+use super::incident::{CommandWork, IncidentEdit};
 use crate::domain::change::{Change, EntryKind};
 use crate::domain::incident::{Incident, Patch, Status};
 use crate::domain::precondition::{self, GuardedField};
@@ -63,14 +63,14 @@ impl AlertEdit {
     }
 }
 
-impl Work<'_> {
+impl CommandWork<'_> {
     /// Refuses an edit if a field that it writes has changed since the version that the caller knows. The incident is
     /// locked.
     pub(super) async fn expect(&self, incident: &Incident, edit: &IncidentEdit) -> Result<()> {
         self.expect_fields(incident, edit.expected_version, &edit.fields(incident)).await
     }
 
-    /// Checks like [`Work::expect`], for the given fields.
+    /// Checks like [`CommandWork::expect`], for the given fields.
     pub(super) async fn expect_fields(
         &self,
         incident: &Incident,

@@ -12,9 +12,9 @@ use crate::domain::position::Position;
 use crate::domain::queue::QueueRow;
 use crate::domain::summary::{Numbers, SummaryFilter, Tally, TallyUse};
 use crate::domain::tag::Tag;
-use crate::domain::title::Shown;
+use crate::domain::title::ShownTitle;
 use crate::domain::{Error, Instant, Result};
-use crate::realtime::board::{Rows, may_count};
+use crate::realtime::board::{BoardRows, may_count};
 use crate::storage::{Cursor, Facet, ListedRow, Page, PageRequest, Parts, Reader};
 
 pub use crate::realtime::board::covers;
@@ -38,7 +38,7 @@ pub enum Listed {
     /// The whole incident, read from the snapshot.
     Whole(Box<Incident>),
     /// The row of the incident and its title, if the query asks for nothing else.
-    Row(Box<QueueRow>, Shown),
+    Row(Box<QueueRow>, ShownTitle),
 }
 
 /// A page of a queue.
@@ -174,11 +174,11 @@ impl App {
     pub async fn tally(&self, at: At<'_>, filter: &SummaryFilter, since: Instant, numbers: Numbers) -> Result<Tally> {
         let queue = filter.queue().filter();
         // The outer `None` means that the board does not know them, the inner `None` that they are not asked for.
-        let flow = |rows: &Rows| match numbers.flow {
+        let flow = |rows: &BoardRows| match numbers.flow {
             true => rows.created_and_resolved(filter, since).map(Some),
             false => Some(None),
         };
-        let open = |rows: &Rows| rows.open_numbers(filter, numbers, TallyUse::Once);
+        let open = |rows: &BoardRows| rows.open_numbers(filter, numbers, TallyUse::Once);
         let reader = match at {
             At::Snapshot(reader, _) => reader,
             At::Board(position, accounts) => {
@@ -210,7 +210,7 @@ impl App {
         at: &Position,
         accounts: u64,
         filter: &IncidentFilter,
-        answer: impl FnOnce(&Rows, &HashMap<OwnerId, Owner>) -> T,
+        answer: impl FnOnce(&BoardRows, &HashMap<OwnerId, Owner>) -> T,
     ) -> Option<T> {
         if !covers(filter) {
             return None;
@@ -222,7 +222,12 @@ impl App {
     }
 
     /// Answers from the board at the position of the read. `None` if it is elsewhere, or does not serve the filter.
-    async fn on_board<T>(&self, at: At<'_>, filter: &IncidentFilter, answer: impl FnOnce(&Rows) -> T) -> Option<T> {
+    async fn on_board<T>(
+        &self,
+        at: At<'_>,
+        filter: &IncidentFilter,
+        answer: impl FnOnce(&BoardRows) -> T,
+    ) -> Option<T> {
         match at {
             At::Snapshot(_, position) if covers(filter) => {
                 let answer = self.hub.on_board(&position, |rows| rows.bears(filter).then(|| answer(rows))).await;
@@ -239,7 +244,7 @@ impl App {
         &self,
         at: At<'_>,
         filter: &IncidentFilter,
-        answer: impl FnOnce(&Rows) -> Option<T>,
+        answer: impl FnOnce(&BoardRows) -> Option<T>,
     ) -> Option<T> {
         if !may_count(filter) {
             return None;

@@ -12,7 +12,7 @@ use crate::storage::{Applied, Tx};
 
 /// A report of an alert, as an import file has it.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub struct ToldReport {
     /// The alert that the report describes.
     pub draft: AlertDraft,
     /// The SHA-256 of the whole report. The same report again has the same digest.
@@ -26,7 +26,7 @@ pub struct Told {
 impl App {
     /// Ingests the alerts of a file in its order, in one transaction. Each alert comes in at its own time. Reports that
     /// were applied before count as unchanged.
-    pub async fn ingest_told(&self, command: &Command, told: Vec<Told>) -> Result<Ingested> {
+    pub async fn ingest_told(&self, command: &Command, told: Vec<ToldReport>) -> Result<Ingested> {
         command.require(Role::Responder, "ingest alerts")?;
         let new_incident = IncidentId(self.clock.fresh_id());
         let work =
@@ -40,7 +40,7 @@ impl App {
         &self,
         tx: &Tx,
         command: Command,
-        told: Vec<Told>,
+        told: Vec<ToldReport>,
         new_incident: IncidentId,
     ) -> Result<Ingested> {
         let total = told.len();
@@ -64,7 +64,7 @@ impl App {
 }
 
 /// Returns the reports that are new: not applied before, and not older than an applied or a preceding report.
-async fn news(tx: &Tx, told: Vec<Told>) -> Result<Vec<Told>> {
+async fn news(tx: &Tx, told: Vec<ToldReport>) -> Result<Vec<ToldReport>> {
     let keys: Vec<AlertKey> =
         told.iter().map(|told| told.draft.report.key()).collect::<HashSet<_>>().into_iter().collect();
     let known = tx.alerts_by_key(&keys).await?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::incident::{Extra, IncidentEdit, Work};
+use super::incident::{CommandWork, Extra, IncidentEdit};
 use super::link::{Links, Locked};
 use crate::domain::AlertId;
 use crate::domain::Result;
@@ -39,7 +39,7 @@ fn activates(alerts: &[AlertDelta]) -> bool {
     alerts.iter().any(|delta| delta.status.is_some_and(active))
 }
 
-impl Work<'_> {
+impl CommandWork<'_> {
     /// Returns whether a feed's report of an active alert reopens the resolved incident
     /// that holds it. Imports never do.
     pub(super) fn reopens_by_policy(&self) -> bool {

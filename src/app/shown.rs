@@ -9,7 +9,7 @@ use crate::domain::change::{Change, TextSet};
 use crate::domain::comment::CommentPlace;
 use crate::domain::fold::{Folded, FoldedAlert, FoldedBookmark, FoldedComment};
 use crate::domain::incident::Incident;
-use crate::domain::queue::{Text, sha256_hex};
+use crate::domain::queue::{IncidentText, sha256_hex};
 use crate::domain::{BookmarkId, CommentId, Error, IncidentId, Result};
 use crate::storage::{AlertShown, CommentShown, Reader, StoredChange};
 
@@ -24,7 +24,7 @@ const PARTS_PER_BATCH: usize = 2_000;
 
 /// The counts of what was compared, and of what could not be compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Shown {
+pub struct ComparedCounts {
     /// How many incidents match their log.
     pub incidents: u64,
     /// How many alerts of incidents match the log.
@@ -41,7 +41,7 @@ pub struct Shown {
 
 /// A difference between the tables and the log.
 #[derive(Debug)]
-pub(super) struct Difference {
+pub(super) struct IncidentDifference {
     /// The offset of the incident's last change, if the log has one.
     pub(super) position: Option<u64>,
     /// The incident, its number and its version.
@@ -52,24 +52,24 @@ pub(super) struct Difference {
 
 /// The reason why a comparison stops early.
 #[derive(Debug)]
-pub(super) enum Stop {
+pub(super) enum ShownStop {
     /// A difference was found.
-    Differs(Difference),
+    Differs(IncidentDifference),
     /// Something failed.
     Failed(Error),
 }
 
-impl From<Error> for Stop {
+impl From<Error> for ShownStop {
     fn from(error: Error) -> Self {
         Self::Failed(error)
     }
 }
 
-type Step<T = ()> = Result<T, Stop>;
+type ShownResult<T = ()> = Result<T, ShownStop>;
 
 /// Compares everything. Calls `went` with the number of incidents that were compared since the last call.
-pub(super) async fn compare(reader: &Reader, went: &mut (dyn FnMut(usize) + Send)) -> Step<Shown> {
-    let mut work = Work { reader, shown: Shown::default(), waiting: Vec::new(), parts: 0 };
+pub(super) async fn compare(reader: &Reader, went: &mut (dyn FnMut(usize) + Send)) -> ShownResult<ComparedCounts> {
+    let mut work = ComparisonWork { reader, shown: ComparedCounts::default(), waiting: Vec::new(), parts: 0 };
     let (mut place, mut state) = (None, None);
     loop {
         let rows = reader.stored_by_incident(place, CHANGES_PER_BATCH).await?;
@@ -95,11 +95,11 @@ pub(super) async fn compare(reader: &Reader, went: &mut (dyn FnMut(usize) + Send
 
 /// Reads a change and applies it to the state before it. Returns the new state, and how many texts of comments the
 /// change sets.
-fn folded(state: Option<Folded>, row: &StoredChange) -> Step<(Folded, u64)> {
+fn folded(state: Option<Folded>, row: &StoredChange) -> ShownResult<(Folded, u64)> {
     let number = state.as_ref().map_or(0, |state| state.row.number);
     let broken = |differs: &str| {
         let incident = (row.incident, number, row.version);
-        Stop::Differs(Difference { position: Some(row.position), incident, differs: differs.to_owned() })
+        ShownStop::Differs(IncidentDifference { position: Some(row.position), incident, differs: differs.to_owned() })
     };
     let check = check(&row.hash.clone().try_into().map_err(|_| broken("its hash has not 32 bytes"))?);
     let change = Change::read(row.position, check, &row.body).map_err(|_| broken("its body cannot be read"))?;
@@ -112,9 +112,9 @@ fn folded(state: Option<Folded>, row: &StoredChange) -> Step<(Folded, u64)> {
     Ok((state, texts))
 }
 
-struct Work<'a> {
+struct ComparisonWork<'a> {
     reader: &'a Reader,
-    shown: Shown,
+    shown: ComparedCounts,
     waiting: Vec<Folded>,
     parts: usize,
 }
@@ -128,8 +128,8 @@ struct Tables {
     derived: HashMap<IncidentId, &'static str>,
 }
 
-impl Work<'_> {
-    async fn wait(&mut self, state: Folded, went: &mut (dyn FnMut(usize) + Send)) -> Step {
+impl ComparisonWork<'_> {
+    async fn wait(&mut self, state: Folded, went: &mut (dyn FnMut(usize) + Send)) -> ShownResult {
         self.parts += state.alerts.len() + state.comments.len() + state.bookmarks.len();
         self.waiting.push(state);
         if self.waiting.len() >= INCIDENTS_PER_BATCH || self.parts >= PARTS_PER_BATCH {
@@ -138,7 +138,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    async fn flush(&mut self, went: &mut (dyn FnMut(usize) + Send)) -> Step {
+    async fn flush(&mut self, went: &mut (dyn FnMut(usize) + Send)) -> ShownResult {
         let waiting = std::mem::take(&mut self.waiting);
         self.parts = 0;
         let ids: Vec<IncidentId> = waiting.iter().map(|state| state.row.id).collect();
@@ -146,7 +146,11 @@ impl Work<'_> {
         for state in &waiting {
             if let Some(differs) = tables.difference(state)? {
                 let incident = (state.row.id, state.row.number, state.row.version);
-                return Err(Stop::Differs(Difference { position: Some(state.place.0), incident, differs }));
+                return Err(ShownStop::Differs(IncidentDifference {
+                    position: Some(state.place.0),
+                    incident,
+                    differs,
+                }));
             }
             self.shown.incidents += 1;
             self.shown.alerts += state.alerts.len() as u64;
@@ -160,14 +164,14 @@ impl Work<'_> {
 
     /// Refuses incidents that the log does not name. All incidents of the log were found by now, so a higher count
     /// means an extra one.
-    async fn nothing_unnamed(&self) -> Step {
+    async fn nothing_unnamed(&self) -> ShownResult {
         if self.reader.incident_total().await? == self.shown.incidents {
             return Ok(());
         }
         let Some(incident) = self.reader.unnamed_incident().await? else { return Ok(()) };
         let differs = "the desk shows an incident of which the log has no change".to_owned();
         let incident = (incident.id, incident.number, incident.version);
-        Err(Stop::Differs(Difference { position: None, incident, differs }))
+        Err(ShownStop::Differs(IncidentDifference { position: None, incident, differs }))
     }
 }
 
@@ -315,11 +319,11 @@ fn bookmark_at_odds(shown: &Bookmark, logged: &FoldedBookmark) -> Option<&'stati
     .find_map(|(field, same)| (!same).then_some(field))
 }
 
-fn same_text(shown: Option<&str>, logged: Option<&Text>) -> bool {
+fn same_text(shown: Option<&str>, logged: Option<&IncidentText>) -> bool {
     match (shown, logged) {
         (None, None) => true,
-        (Some(shown), Some(Text::Inline(logged))) => shown == logged,
-        (Some(shown), Some(Text::Stored { sha256, .. })) => sha256_hex(shown) == *sha256,
+        (Some(shown), Some(IncidentText::Inline(logged))) => shown == logged,
+        (Some(shown), Some(IncidentText::Stored { sha256, .. })) => sha256_hex(shown) == *sha256,
         _ => false,
     }
 }

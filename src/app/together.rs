@@ -8,10 +8,10 @@
 
 use super::alert::{Destination, Ingest, Ingested};
 use super::idempotency::Done;
-use super::incident::{IncidentEdit, Work};
+use super::incident::{CommandWork, IncidentEdit};
 use super::many::Many;
 pub use super::many::Needs;
-use super::report::Told;
+use super::report::ToldReport;
 use super::{App, Command};
 use crate::domain::account::Role;
 use crate::domain::alert::{Alert, AlertDraft, AlertKey};
@@ -28,7 +28,7 @@ pub struct Together {
 
 /// The result of alerts that were ingested together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Taken {
+pub struct IngestedTogether {
     /// How many alerts are new.
     pub created: usize,
     /// How many known alerts changed.
@@ -49,14 +49,14 @@ impl App {
 
 impl Together {
     /// Does what [`App::ingest_told`] does. Call it before [`Self::find`].
-    pub async fn ingest_told(&mut self, command: Command, told: Vec<Told>) -> Result<Taken> {
+    pub async fn ingest_told(&mut self, command: Command, told: Vec<ToldReport>) -> Result<IngestedTogether> {
         command.require(Role::Responder, "ingest alerts")?;
         let new_incident = IncidentId(self.app.clock.fresh_id());
         let taken = Box::pin(self.app.apply_told(&self.series, command, told, new_incident)).await?;
         let changes_incidents = self.series.changes_incidents().await;
         self.series.end_command().await;
         let Ingested { created, updated, unchanged, .. } = taken;
-        Ok(Taken { created, updated, unchanged, changes_incidents })
+        Ok(IngestedTogether { created, updated, unchanged, changes_incidents })
     }
 
     /// Finds and locks everything that the following commands name.
@@ -84,7 +84,7 @@ impl Together {
         edit: IncidentEdit,
     ) -> Result<Done<Incident>> {
         command.require(Role::Responder, "create an incident")?;
-        let work = Work { tx: &self.series, app: &self.app, command };
+        let work = CommandWork { tx: &self.series, app: &self.app, command };
         let made = Box::pin(self.many.create(&work, id, edit)).await?;
         self.series.end_command().await;
         made.ok_or(Error::Busy)
@@ -98,7 +98,7 @@ impl Together {
         edit: IncidentEdit,
     ) -> Result<Done<Incident>> {
         command.require(Role::Responder, "triage an incident")?;
-        let work = Work { tx: &self.series, app: &self.app, command };
+        let work = CommandWork { tx: &self.series, app: &self.app, command };
         let done = Box::pin(self.many.update(&work, id, edit)).await?;
         self.series.end_command().await;
         done.ok_or(Error::Busy)

@@ -62,12 +62,12 @@ impl Default for UploadSettings {
 
 /// The uploads of a node. Clones share their limits.
 #[derive(Clone, Default)]
-pub struct Uploads(Arc<Shared>);
+pub struct Uploads(Arc<UploadsState>);
 
 #[derive(Default)]
-struct Shared {
+struct UploadsState {
     settings: UploadSettings,
-    counts: Mutex<Counts>,
+    counts: Mutex<UploadCounts>,
     /// Uploads that failed and could not record this in the database. On this node no other upload waits for them.
     over: Mutex<HashSet<Uuid>>,
     /// Wakes waiting uploads when a permit is returned.
@@ -75,7 +75,7 @@ struct Shared {
 }
 
 #[derive(Default)]
-struct Counts {
+struct UploadCounts {
     begun: Shares,
     at_once: Shares,
 }
@@ -96,7 +96,7 @@ pub(super) struct Sender {
 }
 
 /// An upload that has begun. It ends when this value is dropped.
-pub(super) struct Begun<'u> {
+pub(super) struct RunningUpload<'u> {
     uploads: &'u Uploads,
     sender: Sender,
     has_turn: bool,
@@ -105,7 +105,7 @@ pub(super) struct Begun<'u> {
 impl Uploads {
     /// Creates the uploads of a node with these limits.
     pub fn within(settings: UploadSettings) -> Self {
-        Self(Arc::new(Shared { settings, ..Shared::default() }))
+        Self(Arc::new(UploadsState { settings, ..UploadsState::default() }))
     }
 
     /// Returns how many uploads have begun and not ended.
@@ -129,33 +129,33 @@ impl Uploads {
     }
 
     /// Begins an upload. Refuses (`UNAVAILABLE`) if too many have begun already.
-    pub(super) fn begin(&self, sender: Sender) -> Result<Begun<'_>> {
+    pub(super) fn begin(&self, sender: Sender) -> Result<RunningUpload<'_>> {
         let settings = &self.0.settings;
         let mut counts = self.counts();
         match counts.begun.take(sender, settings.begun, settings.begun_of_one) {
-            true => Ok(Begun { uploads: self, sender, has_turn: false }),
+            true => Ok(RunningUpload { uploads: self, sender, has_turn: false }),
             false => Err(Error::unavailable("too many uploads are under way; try again")),
         }
     }
 
-    fn counts(&self) -> MutexGuard<'_, Counts> {
+    fn counts(&self) -> MutexGuard<'_, UploadCounts> {
         // No code that can panic runs while this lock is held, so a poisoned count is still correct.
         self.0.counts.lock()
     }
 }
 
-impl Begun<'_> {
+impl RunningUpload<'_> {
     /// Receives `bytes` through `work`, after the first bytes have arrived and the upload has its permit.
     pub(super) async fn receive<S, T>(
         &mut self,
         bytes: &mut S,
-        work: impl AsyncFnOnce(&mut Incoming<'_, S>) -> Result<T>,
+        work: impl AsyncFnOnce(&mut IncomingBytes<'_, S>) -> Result<T>,
     ) -> Result<T>
     where
         S: Stream<Item = Result<Bytes>> + Send + Unpin,
     {
         let settings = &self.uploads.0.settings;
-        let mut incoming = Incoming { bytes, first: Vec::new(), settings, waited: Duration::ZERO, came: 0 };
+        let mut incoming = IncomingBytes { bytes, first: Vec::new(), settings, waited: Duration::ZERO, came: 0 };
         let received = timeout(UPLOAD_WAIT, async {
             incoming.read_first().await?;
             self.turn().await;
@@ -165,7 +165,7 @@ impl Begun<'_> {
     }
 
     async fn turn(&mut self) {
-        let Shared { settings, ended, .. } = &*self.uploads.0;
+        let UploadsState { settings, ended, .. } = &*self.uploads.0;
         loop {
             // Registered before the attempt, so that a permit which is returned right after it wakes this upload.
             let next = ended.notified();
@@ -178,7 +178,7 @@ impl Begun<'_> {
     }
 }
 
-impl Drop for Begun<'_> {
+impl Drop for RunningUpload<'_> {
     fn drop(&mut self) {
         let mut counts = self.uploads.counts();
         counts.begun.give_back(self.sender);
@@ -227,7 +227,7 @@ fn one_less<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K) {
 }
 
 /// The bytes of an upload, as they arrive.
-pub(super) struct Incoming<'b, S> {
+pub(super) struct IncomingBytes<'b, S> {
     bytes: &'b mut S,
     /// The pieces that arrived before the permit, the last piece first.
     first: Vec<Bytes>,
@@ -237,7 +237,7 @@ pub(super) struct Incoming<'b, S> {
     came: u64,
 }
 
-impl<S: Stream<Item = Result<Bytes>> + Send + Unpin> Incoming<'_, S> {
+impl<S: Stream<Item = Result<Bytes>> + Send + Unpin> IncomingBytes<'_, S> {
     /// Returns the next piece; `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>> {
         match self.first.pop() {

@@ -5,16 +5,16 @@
 use std::collections::{HashMap, HashSet};
 
 use super::alert_log;
-use super::shown::{self, Shown};
+use super::shown::{self, ComparedCounts};
 use crate::domain::account::ActorImage;
 use crate::domain::alert_log::AlertChange;
 use crate::domain::chain::{Hash, check, genesis};
-use crate::domain::change::{Body, Change, TextSet};
+use crate::domain::change::{Change, ChangeBody, TextSet};
 use crate::domain::comment::{Comment, Revision, TextSetBy};
 use crate::domain::position::Position;
 use crate::domain::queue::sha256_hex;
 use crate::domain::{AlertId, CommentId, Error, IncidentId, Instant, Result};
-use crate::storage::{Head, Reader, Store, Stored, StoredAlertChange, StoredChange, TextKey};
+use crate::storage::{Head, Reader, Store, StoredAlertChange, StoredChange, StoredRow, TextKey};
 
 /// How many changes are read at a time. A change that links 5,000 alerts takes half a megabyte.
 const CHANGES_PER_BATCH: u64 = 200;
@@ -37,7 +37,7 @@ pub struct Verified {
     /// How many texts were compared with the changes that set them.
     pub texts: u64,
     /// The part of the tables that matches the log.
-    pub shown: Shown,
+    pub shown: ComparedCounts,
     /// How many comments show their newest text.
     pub comments: u64,
     /// How many alerts that no incident holds match their own log, including the provider's report.
@@ -50,7 +50,7 @@ pub struct Verified {
 impl Verified {
     /// Returns what was not proved, one line each.
     pub fn not_proved(&self) -> Vec<String> {
-        let Shown { alerts_without_state, incidents_in_part, .. } = self.shown;
+        let ComparedCounts { alerts_without_state, incidents_in_part, .. } = self.shown;
         let counted = [
             (
                 self.alerts_without_log,
@@ -119,7 +119,7 @@ impl std::fmt::Display for Break {
 
 /// The result of a verification.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
+pub enum Verification {
     /// There is no break.
     Whole(Verified),
     /// A break was found.
@@ -133,18 +133,18 @@ pub type Progress<'a> = &'a (dyn Fn(u64, u64) + Send + Sync);
 ///
 /// Refuses a position that this log does not have. That is a finding too, but about the part of the log before the
 /// position.
-pub async fn verify(store: &Store, from: Option<&Position>, progress: Progress<'_>) -> Result<Outcome> {
+pub async fn verify(store: &Store, from: Option<&Position>, progress: Progress<'_>) -> Result<Verification> {
     let reader = store.for_verification().read().await?;
     let head = reader.head().await?;
     let (at, hash) = start(&reader, &head, from).await?;
     let tables =
         reader.incident_total().await? + reader.comment_total().await? + reader.stored_of_alerts_total().await?;
     let total = reader.stored_total(at).await? + tables;
-    let mut walk = Walk { reader, head, from: at, at, hash, texts: 0, done: 0, total, progress };
+    let mut walk = LogWalk { reader, head, from: at, at, hash, texts: 0, done: 0, total, progress };
     match walk.run().await {
-        Ok(verified) => Ok(Outcome::Whole(verified)),
-        Err(Stop::Broken(found)) => Ok(Outcome::Broken(found)),
-        Err(Stop::Failed(error)) => Err(error),
+        Ok(verified) => Ok(Verification::Whole(verified)),
+        Err(VerifyStop::Broken(found)) => Ok(Verification::Broken(found)),
+        Err(VerifyStop::Failed(error)) => Err(error),
     }
 }
 
@@ -164,7 +164,7 @@ async fn start(reader: &Reader, head: &Head, from: Option<&Position>) -> Result<
     }
 }
 
-struct Walk<'p> {
+struct LogWalk<'p> {
     reader: Reader,
     head: Head,
     from: u64,
@@ -176,24 +176,24 @@ struct Walk<'p> {
     progress: Progress<'p>,
 }
 
-enum Stop {
+enum VerifyStop {
     Broken(Break),
     Failed(Error),
 }
 
-impl From<Error> for Stop {
+impl From<Error> for VerifyStop {
     fn from(error: Error) -> Self {
         Self::Failed(error)
     }
 }
 
-impl Stop {
+impl VerifyStop {
     fn of_alert((alert, version): (AlertId, u64), position: u64, differs: impl Into<String>) -> Self {
         Self::Broken(Break { position, about: Some(About::Alert(alert, version)), differs: differs.into() })
     }
 }
 
-type Step<T = ()> = Result<T, Stop>;
+type VerifyResult<T = ()> = Result<T, VerifyStop>;
 
 /// The data that a batch of changes is compared with.
 struct Beside {
@@ -203,8 +203,8 @@ struct Beside {
     long_texts: HashMap<TextKey, String>,
 }
 
-impl Walk<'_> {
-    async fn run(&mut self) -> Step<Verified> {
+impl LogWalk<'_> {
+    async fn run(&mut self) -> VerifyResult<Verified> {
         loop {
             let rows = self.reader.stored_after(self.at, CHANGES_PER_BATCH).await?;
             if rows.is_empty() {
@@ -230,13 +230,13 @@ impl Walk<'_> {
         (self.progress)(self.done, self.total);
     }
 
-    async fn beside(&self, rows: &[Stored]) -> Step<Beside> {
-        let rows: Vec<&StoredChange> = rows.iter().filter_map(Stored::of_incident).collect();
+    async fn beside(&self, rows: &[StoredRow]) -> VerifyResult<Beside> {
+        let rows: Vec<&StoredChange> = rows.iter().filter_map(StoredRow::of_incident).collect();
         let formers: Vec<_> =
             rows.iter().filter(|row| row.version > 1).map(|row| (row.incident, row.version - 1)).collect();
         let (mut comments, mut long_texts) = (Vec::new(), Vec::new());
         for row in rows {
-            let Ok(body) = serde_json::from_str::<Body>(&row.body) else { continue };
+            let Ok(body) = serde_json::from_str::<ChangeBody>(&row.body) else { continue };
             for set in body.texts_set() {
                 match set {
                     TextSet::Comment(comment, ..) => {
@@ -255,7 +255,7 @@ impl Walk<'_> {
     }
 
     /// Returns the SHA-256 of each of these texts that exists. It reads them in batches of a bounded size.
-    async fn long_texts(&self, keys: Vec<TextKey>) -> Step<HashMap<TextKey, String>> {
+    async fn long_texts(&self, keys: Vec<TextKey>) -> VerifyResult<HashMap<TextKey, String>> {
         let sizes = self.reader.long_text_sizes(&keys).await?;
         let (mut hashes, mut part, mut bytes) = (HashMap::new(), Vec::new(), 0);
         for key in keys {
@@ -271,7 +271,7 @@ impl Walk<'_> {
         Ok(hashes)
     }
 
-    async fn hash_texts(&self, keys: &[TextKey], hashes: &mut HashMap<TextKey, String>) -> Step {
+    async fn hash_texts(&self, keys: &[TextKey], hashes: &mut HashMap<TextKey, String>) -> VerifyResult {
         if !keys.is_empty() {
             let texts = self.reader.long_texts(keys).await?;
             hashes.extend(texts.into_iter().map(|(key, text)| (key, sha256_hex(&text))));
@@ -279,7 +279,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    async fn row(&mut self, row: &Stored, beside: &Beside) -> Step {
+    async fn row(&mut self, row: &StoredRow, beside: &Beside) -> VerifyResult {
         let (position, due) = (row.position(), self.at + 1);
         if position > self.head.offset && due > self.head.offset {
             let ends = self.head.offset;
@@ -291,21 +291,21 @@ impl Walk<'_> {
         }
         if position != due {
             let differs = format!("it is missing: after {} comes {position}", self.at);
-            return Err(Stop::Broken(Break { position: due, about: None, differs }));
+            return Err(VerifyStop::Broken(Break { position: due, about: None, differs }));
         }
         let hash = row.link().hash(&self.hash);
         if row.hash() != hash {
             return self.broken_at(row, "its hash is not that of its content, its place and the hash before it").await;
         }
         match row {
-            Stored::Incident(row) => self.change(row, hash, beside).await?,
-            Stored::Alert(row) => alert_change(row, hash)?,
+            StoredRow::Incident(row) => self.change(row, hash, beside).await?,
+            StoredRow::Alert(row) => alert_change(row, hash)?,
         }
         (self.at, self.hash) = (due, hash);
         Ok(())
     }
 
-    async fn change(&mut self, row: &StoredChange, hash: Hash, beside: &Beside) -> Step {
+    async fn change(&mut self, row: &StoredChange, hash: Hash, beside: &Beside) -> VerifyResult {
         let Ok(change) = Change::read(row.position, check(&hash), &row.body) else {
             return self.broken(row, "its body cannot be read").await;
         };
@@ -320,10 +320,10 @@ impl Walk<'_> {
     }
 
     /// Checks that the change begins where the incident's preceding change ended.
-    async fn goes_on(&self, row: &StoredChange, change: &Change, beside: &Beside) -> Step {
+    async fn goes_on(&self, row: &StoredChange, change: &Change, beside: &Beside) -> VerifyResult {
         let former = beside.formers.get(&(row.incident, row.version.wrapping_sub(1)));
         let stood = former.filter(|former| former.position < row.position);
-        let stood = stood.and_then(|former| serde_json::from_str::<Body>(&former.body).ok()).map(|body| body.row);
+        let stood = stood.and_then(|former| serde_json::from_str::<ChangeBody>(&former.body).ok()).map(|body| body.row);
         if row.version != 1 && stood.is_none() {
             let differs = format!("its incident has no version {} before it", row.version.wrapping_sub(1));
             return self.broken(row, differs).await;
@@ -334,7 +334,13 @@ impl Walk<'_> {
         Ok(())
     }
 
-    async fn text(&mut self, row: &StoredChange, actor: &ActorImage, set: TextSet<'_>, beside: &Beside) -> Step {
+    async fn text(
+        &mut self,
+        row: &StoredChange,
+        actor: &ActorImage,
+        set: TextSet<'_>,
+        beside: &Beside,
+    ) -> VerifyResult {
         let (name, sha256) = match set {
             TextSet::Long(field, _) => {
                 let sha256 = beside.long_texts.get(&(row.incident, field, row.version)).cloned();
@@ -356,42 +362,42 @@ impl Walk<'_> {
         }
     }
 
-    async fn head_agrees(&self) -> Step {
+    async fn head_agrees(&self) -> VerifyResult {
         if self.at < self.head.offset {
             let differs = format!("it is missing: the head says that the log goes on to {}", self.head.offset);
-            return Err(Stop::Broken(Break { position: self.at + 1, about: None, differs }));
+            return Err(VerifyStop::Broken(Break { position: self.at + 1, about: None, differs }));
         }
         if self.hash != self.head.hash {
             let differs = "the hash of the head is not that of the log's last change".to_owned();
-            return Err(Stop::Broken(Break { position: self.at, about: None, differs }));
+            return Err(VerifyStop::Broken(Break { position: self.at, about: None, differs }));
         }
         Ok(())
     }
 
     /// Checks that each incident shows what its log adds up to, and that the tables have exactly the incidents of the
     /// log, and no more texts of comments than the log sets.
-    async fn shown(&mut self) -> Step<Shown> {
+    async fn shown(&mut self) -> VerifyResult<ComparedCounts> {
         let (reader, at) = (self.reader.clone(), self.at);
         let outcome = shown::compare(&reader, &mut |incidents| self.went(incidents)).await;
         let shown = outcome.map_err(|stop| match stop {
-            shown::Stop::Failed(error) => Stop::Failed(error),
-            shown::Stop::Differs(found) => {
+            shown::ShownStop::Failed(error) => VerifyStop::Failed(error),
+            shown::ShownStop::Differs(found) => {
                 let (id, number, version) = found.incident;
                 let about = Some(About::Incident(id, Some(number), version));
-                Stop::Broken(Break { position: found.position.unwrap_or(at), about, differs: found.differs })
+                VerifyStop::Broken(Break { position: found.position.unwrap_or(at), about, differs: found.differs })
             }
         })?;
         let (texts, set) = (self.reader.comment_text_total().await?, shown.comment_texts);
         if texts != set {
             let differs = format!("the desk has {texts} texts of comments, of which the log sets {set}");
-            return Err(Stop::Broken(Break { position: at, about: None, differs }));
+            return Err(VerifyStop::Broken(Break { position: at, about: None, differs }));
         }
         Ok(shown)
     }
 
     /// Checks that each comment has the author and the times of its texts, and shows its newest text, or no text if it
     /// is deleted. Returns how many comments there are.
-    async fn comments(&mut self) -> Step<u64> {
+    async fn comments(&mut self) -> VerifyResult<u64> {
         let (mut last, mut count) = (None, 0);
         loop {
             let comments = self.reader.comments_after(last, ROWS_PER_BATCH).await?;
@@ -410,7 +416,7 @@ impl Walk<'_> {
                 let key = (by.incident, by.version);
                 return match self.reader.stored_by_version(&[key]).await?.get(&key) {
                     Some(row) => self.broken(row, differs).await.map(|()| 0),
-                    None => Err(Stop::Broken(Break { position: self.at, about: None, differs })),
+                    None => Err(VerifyStop::Broken(Break { position: self.at, about: None, differs })),
                 };
             }
             count += comments.len() as u64;
@@ -418,34 +424,34 @@ impl Walk<'_> {
         }
     }
 
-    async fn broken(&self, row: &StoredChange, differs: impl Into<String>) -> Step {
+    async fn broken(&self, row: &StoredChange, differs: impl Into<String>) -> VerifyResult {
         // The number in the body may be what was altered.
         let number = self.reader.incidents(&[row.incident]).await?.pop().map(|incident| incident.number);
         let about = Some(About::Incident(row.incident, number, row.version));
-        Err(Stop::Broken(Break { position: row.position, about, differs: differs.into() }))
+        Err(VerifyStop::Broken(Break { position: row.position, about, differs: differs.into() }))
     }
 
-    async fn broken_at(&self, row: &Stored, differs: impl Into<String>) -> Step {
+    async fn broken_at(&self, row: &StoredRow, differs: impl Into<String>) -> VerifyResult {
         match row {
-            Stored::Incident(row) => self.broken(row, differs).await,
-            Stored::Alert(row) => Err(Stop::of_alert((row.alert, row.version), row.position, differs)),
+            StoredRow::Incident(row) => self.broken(row, differs).await,
+            StoredRow::Alert(row) => Err(VerifyStop::of_alert((row.alert, row.version), row.position, differs)),
         }
     }
 
     /// Checks that each alert that no incident holds matches its own log. Returns how many there are.
-    async fn free_alerts(&mut self) -> Step<u64> {
+    async fn free_alerts(&mut self) -> VerifyResult<u64> {
         let reader = self.reader.clone();
         let outcome = alert_log::compare(&reader, &mut |rows| self.went(rows)).await;
         outcome.map_err(|stop| match stop {
-            alert_log::Stop::Failed(error) => Stop::Failed(error),
-            alert_log::Stop::Differs(found) => Stop::of_alert(found.alert, found.position, found.differs),
+            alert_log::AlertLogStop::Failed(error) => VerifyStop::Failed(error),
+            alert_log::AlertLogStop::Differs(found) => VerifyStop::of_alert(found.alert, found.position, found.differs),
         })
     }
 }
 
 /// Checks one change of an alert by itself. The alert's log as a whole is checked later.
-fn alert_change(row: &StoredAlertChange, hash: Hash) -> Step {
-    let broken = |differs: String| Err(Stop::of_alert((row.alert, row.version), row.position, differs));
+fn alert_change(row: &StoredAlertChange, hash: Hash) -> VerifyResult {
+    let broken = |differs: String| Err(VerifyStop::of_alert((row.alert, row.version), row.position, differs));
     let Ok(change) = AlertChange::read(row.position, check(&hash), &row.body) else {
         return broken("its body cannot be read".to_owned());
     };

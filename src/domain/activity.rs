@@ -9,7 +9,7 @@ use super::{Error, IncidentId, Instant, Result, TransactionId};
 
 /// A change as an activity log shows it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Told {
+pub struct ToldChange {
     /// The offset of the change in the log.
     pub offset: u64,
     /// The first 8 bytes of the log's hash at this offset.
@@ -51,7 +51,7 @@ pub struct ToldRow {
     pub number: i64,
 }
 
-impl Told {
+impl ToldChange {
     /// Reads a change from its offset, the first 8 bytes of the log's hash there, its incident, the version after it,
     /// and its stored body.
     pub fn read(place: (u64, [u8; 8]), incident: IncidentId, version: u64, body: &str) -> Result<Self> {
@@ -60,7 +60,7 @@ impl Told {
     }
 }
 
-impl From<&Change> for Told {
+impl From<&Change> for ToldChange {
     fn from(change: &Change) -> Self {
         let body = &change.body;
         Self {

@@ -64,7 +64,7 @@ impl ImageType {
 /// Whether the bytes of an attachment have arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum)]
 #[graphql(name = "AttachmentState")]
-pub enum State {
+pub enum AttachmentState {
     /// The attachment was announced and waits for its upload, which must begin within 15 minutes. Without an upload the
     /// desk removes the attachment about an hour later.
     Pending,
@@ -90,12 +90,12 @@ pub struct Attachment {
     /// The time of the announcement.
     pub created_at: Instant,
     /// The stored bytes; `None` until they have arrived.
-    pub stored: Option<Stored>,
+    pub stored: Option<StoredBytes>,
 }
 
 /// The stored bytes of an attachment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stored {
+pub struct StoredBytes {
     /// The time at which all bytes were there.
     pub at: Instant,
     /// The SHA-256 of the bytes.
@@ -104,10 +104,10 @@ pub struct Stored {
 
 impl Attachment {
     /// Returns whether the bytes have arrived.
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> AttachmentState {
         match self.stored {
-            Some(_) => State::Stored,
-            None => State::Pending,
+            Some(_) => AttachmentState::Stored,
+            None => AttachmentState::Pending,
         }
     }
 }
@@ -184,7 +184,7 @@ pub fn refuse_foreign(path: &str, body: &str, incident: IncidentId, found: &[Att
     for address in markdown::attachment_addresses(body) {
         let attachment = AttachmentId::parse(&address).and_then(|id| found.iter().find(|found| found.id == id));
         match attachment.filter(|attachment| attachment.incident == incident) {
-            Some(attachment) if attachment.state() == State::Stored => {}
+            Some(attachment) if attachment.state() == AttachmentState::Stored => {}
             Some(_) => {
                 let message = format!("an image names {address}, which is not uploaded yet");
                 return Err(Error::invalid(path, message));

@@ -81,9 +81,9 @@ impl Finding {
 
 /// The rows of a hunting result: a JSON array of objects, stored as given, without the whitespace between values.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rows(String);
+pub struct ResultRows(String);
 
-impl Rows {
+impl ResultRows {
     /// Reads rows: at most [`ROWS_MAX`] objects in at most [`ROWS_BYTES_MAX`] bytes, without U+0000 in any text. Their
     /// numbers stay as they are written; the reader of the request (`given.rs`) checks their range and the nesting.
     pub fn parse(path: &str, json: &str) -> Result<Self> {
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn rows_are_objects_within_their_bounds() {
-        let read = |json: &str| Rows::parse("rows", json);
+        let read = |json: &str| ResultRows::parse("rows", json);
         let kept = |json: &str| read(json).expect("rows").as_str().to_owned();
         assert_eq!(kept("[{ \"b\": 1.50,\n\t\"a\": null }]"), "[{\"b\":1.50,\"a\":null}]");
         let odd = r#"[{"z":123456789012345678901234567890,"a":0.1000,"a":"\u00e9 \\u0000 \\\" {","":-0}]"#;

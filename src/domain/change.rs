@@ -12,7 +12,7 @@ pub use super::entry::{
     AlertDelta, AlertImage, BookmarkAction, BookmarkImage, CommentAction, Entry, EntryKind, entries_between,
 };
 use super::incident::{Incident, TextField};
-use super::queue::{QueueRow, Text};
+use super::queue::{IncidentText, QueueRow};
 use super::{BulkJobId, CommentId, Error, IncidentId, Instant, Result, TransactionId};
 
 /// Names the kind of request or event that caused a change.
@@ -58,7 +58,7 @@ pub struct Cause {
 
 /// The stored part of a change. The hash chain of the log covers it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Body {
+pub struct ChangeBody {
     /// The transaction that wrote the change.
     pub transaction: TransactionId,
     /// Whether the change is the last of its transaction.
@@ -89,7 +89,7 @@ pub struct Change {
     /// The first 8 bytes of the log's hash at this offset.
     pub check: [u8; 8],
     /// The stored body.
-    pub body: Body,
+    pub body: ChangeBody,
     /// The incident's row before the change; `None` if the change created the incident.
     pub before: Option<QueueRow>,
     /// How many bytes the stored body takes in the log.
@@ -114,7 +114,7 @@ impl<'a> TextSet<'a> {
     }
 }
 
-impl Body {
+impl ChangeBody {
     /// Builds the change between two states of an incident. `after` has its new version and time already. The caller
     /// sets the transaction later.
     pub fn between(
@@ -165,10 +165,10 @@ impl Body {
             .collect()
     }
 
-    fn long_set<'a>(&self, field: TextField, text: Option<&'a Text>) -> Option<TextSet<'a>> {
+    fn long_set<'a>(&self, field: TextField, text: Option<&'a IncidentText>) -> Option<TextSet<'a>> {
         match text {
             // A person may confirm a generated title without altering it. An earlier version has set that text.
-            Some(Text::Stored { version, sha256, .. }) if *version == self.row.version => {
+            Some(IncidentText::Stored { version, sha256, .. }) if *version == self.row.version => {
                 Some(TextSet::Long(field, sha256))
             }
             _ => None,
@@ -180,7 +180,8 @@ impl Change {
     /// Reads a change from its offset, the first 8 bytes of the log's hash there, and its stored body.
     pub fn read(offset: u64, check: [u8; 8], body: &str) -> Result<Self> {
         let bytes = body.len();
-        let body: Body = serde_json::from_str(body).map_err(|error| Error::fault("reading a change's body", error))?;
+        let body: ChangeBody =
+            serde_json::from_str(body).map_err(|error| Error::fault("reading a change's body", error))?;
         let before = body.former.as_ref().map(|former| body.row.before(former)).transpose();
         let before = before.map_err(|error| Error::fault("reading a change's former row", error))?;
         Ok(Self { offset, check, body, before, bytes })

@@ -167,7 +167,7 @@ pub struct Candidate {
 
 /// Alerts that go into one incident.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Group {
+pub struct AlertGroup {
     /// The open incident that the alerts join; `None` if they open a new incident.
     pub incident: Option<IncidentId>,
     /// The alerts by their index in the batch, ascending. Each has the entities that it shares with the incident or
@@ -178,7 +178,7 @@ pub struct Group {
 /// Puts each alert of a batch into one group. Alerts that share an entity within the window belong together, also in
 /// turn. A group joins the open incident that shares most entities with it within the window; of several, the incident
 /// with the latest activity; of several, the incident with the lowest number.
-pub fn group(seekers: &[Seeker], candidates: &[Candidate], window: Duration) -> Vec<Group> {
+pub fn group(seekers: &[Seeker], candidates: &[Candidate], window: Duration) -> Vec<AlertGroup> {
     let mut together: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (at, root) in roots(seekers, window).into_iter().enumerate() {
         together.entry(root).or_default().push(at);
@@ -265,14 +265,14 @@ fn best<'a>(
 }
 
 /// Builds a group, and finds what each alert shares with the rest of it.
-fn told(candidate: Option<&Candidate>, members: &[usize], seekers: &[Seeker]) -> Group {
+fn told(candidate: Option<&Candidate>, members: &[usize], seekers: &[Seeker]) -> AlertGroup {
     let mut named: HashMap<&EntityKey, usize> = HashMap::new();
     let held = candidate.iter().flat_map(|candidate| &candidate.keys);
     let keys = members.iter().flat_map(|at| &seekers[*at].keys);
     held.chain(keys).for_each(|key| *named.entry(key).or_default() += 1);
     let shared = |key: &&EntityKey| named.get(key).is_some_and(|times| *times > 1);
     let alerts = members.iter().map(|at| (*at, seekers[*at].keys.iter().filter(shared).cloned().collect()));
-    Group { incident: candidate.map(|candidate| candidate.id), alerts: alerts.collect() }
+    AlertGroup { incident: candidate.map(|candidate| candidate.id), alerts: alerts.collect() }
 }
 
 #[cfg(test)]
@@ -298,7 +298,7 @@ mod tests {
 
     fn grouped(seekers: &[Seeker], candidates: &[Candidate]) -> Vec<(Option<u128>, Vec<usize>)> {
         let groups = group(seekers, candidates, Duration::hours(24));
-        let places = |group: &Group| group.alerts.iter().map(|(at, _)| *at).collect();
+        let places = |group: &AlertGroup| group.alerts.iter().map(|(at, _)| *at).collect();
         groups.iter().map(|group| (group.incident.map(|id| id.0.as_u128()), places(group))).collect()
     }
 

@@ -8,7 +8,7 @@ use super::alert::{Alert, AlertStatus};
 use super::classification::Classification;
 use super::comment::CommentImage;
 use super::incident::{Incident, Severity, Status};
-use super::queue::Text;
+use super::queue::IncidentText;
 use super::retold::{ReportDelta, ToldText};
 use super::tag::Tag;
 use super::{AlertId, BookmarkId, CommentId, IncidentId, Instant};
@@ -116,18 +116,18 @@ pub enum Entry {
     /// The title changed.
     Title {
         /// The title before the change; `None` for a new incident.
-        before: Option<Text>,
+        before: Option<IncidentText>,
         /// The title after the change.
-        after: Text,
+        after: IncidentText,
         /// Whether the desk generated the title from the alerts.
         generated: bool,
     },
     /// The description changed.
     Description {
         /// The description before the change, if there was one.
-        before: Option<Text>,
+        before: Option<IncidentText>,
         /// The description after the change, if there is one.
-        after: Option<Text>,
+        after: Option<IncidentText>,
     },
     /// The effective severity or its override changed.
     Severity {
@@ -150,9 +150,9 @@ pub enum Entry {
     /// The resolution note changed. A resolve writes this entry beside its status entry.
     ResolutionNote {
         /// The note before the change, if there was one.
-        before: Option<Text>,
+        before: Option<IncidentText>,
         /// The note after the change, if there is one.
-        after: Option<Text>,
+        after: Option<IncidentText>,
     },
     /// The classification changed.
     Classification {
@@ -429,8 +429,8 @@ pub fn entries_between(before: Option<&Incident>, after: &Incident) -> Vec<Entry
 
 fn text_entries(before: Option<&Incident>, after: &Incident) -> Vec<Entry> {
     let mut entries = Vec::new();
-    let title = |i: &Incident| Text::of(&i.title, i.title_version);
-    let description = |i: &Incident| i.description.as_ref().map(|text| Text::of(text, i.description_version));
+    let title = |i: &Incident| IncidentText::of(&i.title, i.title_version);
+    let description = |i: &Incident| i.description.as_ref().map(|text| IncidentText::of(text, i.description_version));
     // A person may confirm a generated title without altering it. From then on the alerts no longer change it.
     if before.is_none_or(|b| (&b.title, b.title_generated) != (&after.title, after.title_generated)) {
         entries.push(Entry::Title { before: before.map(title), after: title(after), generated: after.title_generated });
@@ -455,8 +455,9 @@ fn state_entries(before: Option<&Incident>, after: &Incident) -> Vec<Entry> {
     if before.map(|b| b.status) != Some(after.status) {
         entries.push(Entry::Status { before: before.map(|b| b.status), after: after.status });
     }
-    let note =
-        |i: &Incident| i.resolution.as_ref().and_then(|r| r.note.as_ref().map(|text| Text::of(text, r.note_version)));
+    let note = |i: &Incident| {
+        i.resolution.as_ref().and_then(|r| r.note.as_ref().map(|text| IncidentText::of(text, r.note_version)))
+    };
     if before.and_then(note) != note(after) {
         entries.push(Entry::ResolutionNote { before: before.and_then(note), after: note(after) });
     }

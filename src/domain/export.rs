@@ -195,7 +195,7 @@ enum Owed {
     Comment(CommentId, String),
 }
 
-type Step<T = ()> = Result<T, String>;
+type ExportResult<T = ()> = Result<T, String>;
 
 impl Checker {
     /// Creates a checker for one file. If a key is given, only that key may have signed the file.
@@ -218,7 +218,7 @@ impl Checker {
         }
     }
 
-    fn read(&mut self, bytes: &[u8]) -> Step {
+    fn read(&mut self, bytes: &[u8]) -> ExportResult {
         if self.ended {
             return Err("something follows the signature".to_owned());
         }
@@ -255,7 +255,7 @@ impl Checker {
         Ok(())
     }
 
-    fn header(&mut self, header: Header) -> Step {
+    fn header(&mut self, header: Header) -> ExportResult {
         if header.format != FORMAT {
             return Err(format!("its format is not {FORMAT}"));
         }
@@ -275,7 +275,7 @@ impl Checker {
         Ok(())
     }
 
-    fn change(&mut self, line: &ChangeLine) -> Step {
+    fn change(&mut self, line: &ChangeLine) -> ExportResult {
         self.paid()?;
         let Some((header, _)) = &self.head else { return Err("there is no header".to_owned()) };
         let version = self.last.as_ref().map_or(0, |last| last.row.version) + 1;
@@ -319,7 +319,7 @@ impl Checker {
         Ok(())
     }
 
-    fn text(&mut self, text: &str, sha256: &str) -> Step {
+    fn text(&mut self, text: &str, sha256: &str) -> ExportResult {
         if sha256_hex(text) != sha256 {
             return Err("its text is not the one whose SHA-256 the change before it holds".to_owned());
         }
@@ -328,7 +328,7 @@ impl Checker {
     }
 
     /// Refuses to continue while an announced text is missing.
-    fn paid(&self) -> Step {
+    fn paid(&self) -> ExportResult {
         match self.owed.front() {
             None => Ok(()),
             Some(Owed::Long(..)) => Err("a text of the change before it is missing".to_owned()),
@@ -336,7 +336,7 @@ impl Checker {
         }
     }
 
-    fn complete(&self, header: &Header) -> Step {
+    fn complete(&self, header: &Header) -> ExportResult {
         self.paid()?;
         let read = self.last.as_ref().map_or(0, |last| last.row.version);
         if read != header.changes {

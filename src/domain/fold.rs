@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 
 use super::account::{ActorImage, OwnerId};
 use super::alert::AlertStatus;
-use super::change::{AlertDelta, AlertImage, Body, BookmarkAction, Change, CommentAction, Entry};
+use super::change::{AlertDelta, AlertImage, BookmarkAction, Change, ChangeBody, CommentAction, Entry};
 use super::classification::Classification;
 use super::comment::{CommentImage, CommentPlace, TextSetBy};
-use super::queue::{QueueRow, Text};
+use super::queue::{IncidentText, QueueRow};
 use super::{AlertId, BookmarkId, CommentId, Error, IncidentId, Instant, Result};
 
 /// The state of an incident as its log gives it.
@@ -22,7 +22,7 @@ pub struct Folded {
     /// Whether the desk generated the title.
     pub title_generated: bool,
     /// The resolution note.
-    pub note: Option<Text>,
+    pub note: Option<IncidentText>,
     /// The actor who resolved the incident, while it is resolved.
     pub resolved_by: Option<ActorImage>,
     /// The time of deletion.
@@ -137,7 +137,7 @@ impl Folded {
         }
     }
 
-    fn apply(&mut self, entry: &Entry, body: &Body) {
+    fn apply(&mut self, entry: &Entry, body: &ChangeBody) {
         match entry {
             Entry::Title { generated, .. } => self.title_generated = *generated,
             Entry::Status { .. } => self.resolved_by = self.row.resolved_at.map(|_| body.actor.clone()),
@@ -210,7 +210,7 @@ impl Folded {
         }));
     }
 
-    fn comment(&mut self, action: CommentAction, id: CommentId, sha256: &str, body: &Body, at: Instant) {
+    fn comment(&mut self, action: CommentAction, id: CommentId, sha256: &str, body: &ChangeBody, at: Instant) {
         let (by, sha256) = (TextSetBy { incident: body.row.id, version: body.row.version }, sha256.to_owned());
         match action {
             CommentAction::Added => {

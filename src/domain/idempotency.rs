@@ -28,7 +28,7 @@ pub struct IdempotencyKey {
 /// The stored result of a mutation, for a retry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Kept {
+pub enum StoredResult {
     /// The mutation was done. Holds the ids from which its answer is built.
     Done(Value),
     /// The mutation was refused and changed nothing.
@@ -39,7 +39,7 @@ pub enum Kept {
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeptOutcome {
     /// The result of the mutation.
-    pub kept: Kept,
+    pub kept: StoredResult,
     /// The end of the log after the mutation.
     pub position: Position,
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::account::{ActorImage, Owner};
 use super::classification::Classification;
-use super::queue::{QueueRow, Text};
+use super::queue::{IncidentText, QueueRow};
 use super::tag::{TAGS_PER_INCIDENT_MAX, Tag};
 use super::{Error, IncidentId, Instant, Result, text, title};
 
@@ -407,7 +407,7 @@ impl Incident {
 
     /// Returns the queue row that changes of this incident carry.
     pub fn queue_row(&self) -> QueueRow {
-        let description = self.description.as_ref().map(|text| Text::of(text, self.description_version));
+        let description = self.description.as_ref().map(|text| IncidentText::of(text, self.description_version));
         QueueRow { description, ..self.row_to_show() }
     }
 
@@ -418,7 +418,7 @@ impl Incident {
             id: self.id,
             number: self.number,
             version: self.version,
-            title: Text::of(&self.title, self.title_version),
+            title: IncidentText::of(&self.title, self.title_version),
             description: None,
             severity_override: self.severity_override,
             computed_severity: self.computed_severity,
@@ -452,7 +452,7 @@ impl Incident {
         ]
         .into_iter()
         .filter_map(|(field, set_by, text)| Some((field, set_by, text?)))
-        .filter(|(_, set_by, text)| *set_by == version && Text::of(text, *set_by).stored_version().is_some())
+        .filter(|(_, set_by, text)| *set_by == version && IncidentText::of(text, *set_by).stored_version().is_some())
         .map(|(field, _, text)| (field, text))
         .collect()
     }

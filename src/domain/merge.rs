@@ -19,7 +19,7 @@ pub const CHANGES_NAMED_MAX: u64 = 10;
 
 /// A requested merge of one incident into another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct MergeRequest {
     /// The source: the incident that is redirected.
     pub source: IncidentId,
     /// The target: the incident that receives everything.
@@ -48,7 +48,7 @@ pub struct Moving {
 
 /// The effects of a merge.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
+pub struct MergePlan {
     /// The two sides after the merge.
     pub after: Sides,
     /// The tags that the target receives.
@@ -109,7 +109,7 @@ pub struct Merge {
 impl Sides {
     /// Picks the two sides from incidents that were found. Otherwise returns an error for each missing side, with its
     /// input field.
-    pub fn among(found: &[Incident], asked: &Asked) -> Result<Self, Vec<Error>> {
+    pub fn among(found: &[Incident], asked: &MergeRequest) -> Result<Self, Vec<Error>> {
         let side = |id: IncidentId, path: &str| {
             let standing = found.iter().find(|incident| incident.id == id && incident.deleted_at.is_none());
             standing.cloned().ok_or_else(|| Error::not_found("incident", id).at(path))
@@ -145,7 +145,7 @@ impl Sides {
     }
 
     /// Returns the effects of the merge. The caller has checked [`Sides::refusals`].
-    pub fn merged(&self, moving: &Moving, asked: &Asked) -> Plan {
+    pub fn merged(&self, moving: &Moving, asked: &MergeRequest) -> MergePlan {
         let tags = self.incoming_tags();
         let mut after = self.clone();
         let Self { source, target } = &mut after;
@@ -165,7 +165,7 @@ impl Sides {
         target.summarise(&moving.together);
         let owner = target.owner.as_ref().map(|owner| owner.id);
         let takes = |(_, had): &&(AlertId, Option<OwnerId>)| owner.is_some() && *had != owner;
-        Plan { tags, owners: moving.alerts.iter().filter(takes).copied().collect(), after }
+        MergePlan { tags, owners: moving.alerts.iter().filter(takes).copied().collect(), after }
     }
 
     /// Returns the two sides after the undo of their merge. The caller gives the aggregated values of the alerts of

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::account::{ActorImage, Owner};
 use super::change::{AlertDelta, Change, Entry, EntryKind};
 use super::incident::Incident;
-use super::queue::Text;
+use super::queue::IncidentText;
 use super::{AlertId, Error, Result};
 
 /// The most changes that a conflict names, the newest. A caller that missed more reads the log.
@@ -289,10 +289,10 @@ fn account(owner: Option<&Owner>) -> Value {
 }
 
 /// Returns a short text as it is, and of a long text only its length, because a conflict must not carry a megabyte.
-fn text(text: Option<&Text>) -> Value {
+fn text(text: Option<&IncidentText>) -> Value {
     match text {
         None => Value::Null,
-        Some(Text::Inline(text)) => json!(text),
-        Some(Text::Stored { chars, .. }) => json!(format!("a text of {chars} characters")),
+        Some(IncidentText::Inline(text)) => json!(text),
+        Some(IncidentText::Stored { chars, .. }) => json!(format!("a text of {chars} characters")),
     }
 }

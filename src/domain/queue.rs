@@ -18,7 +18,7 @@ pub const INLINE_TEXT_BYTES_MAX: usize = 256;
 /// A text of an incident, or where to find it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum Text {
+pub enum IncidentText {
     /// The text itself.
     Inline(String),
     /// A reference to a long text, which the incident's change of that version stored.
@@ -32,7 +32,7 @@ pub enum Text {
     },
 }
 
-impl Text {
+impl IncidentText {
     /// Returns the text as changes carry it. `version` is the version that set it.
     pub fn of(text: &str, version: u64) -> Self {
         if text.len() <= INLINE_TEXT_BYTES_MAX {
@@ -65,10 +65,10 @@ pub struct QueueRow {
     /// The version of the incident.
     pub version: u64,
     /// The title of the incident.
-    pub title: Text,
+    pub title: IncidentText,
     /// The description. Queues do not show it, but a filter may search it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub description: Option<Text>,
+    pub description: Option<IncidentText>,
     /// The severity that a person set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub severity_override: Option<Severity>,

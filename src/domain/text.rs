@@ -70,7 +70,7 @@ pub fn label(path: &str, text: &str, limit: usize) -> Result<String> {
 ///
 /// One pass over the text: imports call this before the length of a name is checked.
 pub fn visible(text: &str) -> String {
-    let mut kept = Kept(Vec::new());
+    let mut kept = VisibleStart(Vec::new());
     for c in text.chars() {
         match c {
             c if is_break(c) => kept.push(' '),
@@ -87,9 +87,9 @@ pub fn visible(text: &str) -> String {
 }
 
 /// The visible characters of the beginning of a text. Only special characters at the end may be hidden, by what follows.
-struct Kept(Vec<char>);
+struct VisibleStart(Vec<char>);
 
-impl Kept {
+impl VisibleStart {
     fn push(&mut self, c: char) {
         self.settle(Some(c));
         let before = self.0.last().copied();

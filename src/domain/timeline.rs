@@ -8,28 +8,28 @@ use super::Instant;
 
 /// An event of a sequence that waits for its turn.
 #[derive(Debug)]
-struct Waiting<T> {
+struct WaitingEvent<T> {
     at: Instant,
     /// The sequence's index, and the event's index in it. They order events of the same instant.
     place: (u64, usize),
     event: T,
 }
 
-impl<T> PartialEq for Waiting<T> {
+impl<T> PartialEq for WaitingEvent<T> {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other) == Ordering::Equal
     }
 }
 
-impl<T> Eq for Waiting<T> {}
+impl<T> Eq for WaitingEvent<T> {}
 
-impl<T> PartialOrd for Waiting<T> {
+impl<T> PartialOrd for WaitingEvent<T> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl<T> Ord for Waiting<T> {
+impl<T> Ord for WaitingEvent<T> {
     /// Compares in reverse, because the heap returns its greatest element first, and that has to be the earliest event.
     fn cmp(&self, other: &Self) -> Ordering {
         (other.at, other.place).cmp(&(self.at, self.place))
@@ -42,7 +42,7 @@ impl<T> Ord for Waiting<T> {
 pub struct Timeline<I: Iterator<Item = Vec<(Instant, T)>>, T> {
     stories: Peekable<I>,
     begun: u64,
-    waiting: BinaryHeap<Waiting<T>>,
+    waiting: BinaryHeap<WaitingEvent<T>>,
 }
 
 impl<I: Iterator<Item = Vec<(Instant, T)>>, T> Timeline<I, T> {
@@ -69,7 +69,7 @@ impl<I: Iterator<Item = Vec<(Instant, T)>>, T> Iterator for Timeline<I, T> {
             let story = self.begun;
             self.begun += 1;
             let events = self.stories.next().into_iter().flatten().enumerate();
-            self.waiting.extend(events.map(|(place, (at, event))| Waiting { at, place: (story, place), event }));
+            self.waiting.extend(events.map(|(place, (at, event))| WaitingEvent { at, place: (story, place), event }));
         }
         self.waiting.pop().map(|waiting| (waiting.at, waiting.event))
     }

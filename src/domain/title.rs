@@ -29,14 +29,14 @@ pub fn parse(path: &str, mut text: String) -> Result<String> {
 
 /// The part of a title that answers show: its first 1,000 characters (Unicode scalar values).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shown {
+pub struct ShownTitle {
     /// The title, or its start.
     pub text: String,
     /// Whether the title continues after `text`.
     pub truncated: bool,
 }
 
-impl Shown {
+impl ShownTitle {
     /// Returns what is shown of a title. The whole title and its first [`START_CHARS`] characters give the same result.
     pub fn of(title: &str) -> Self {
         match title.char_indices().nth(SHOWN_CHARS) {
@@ -182,10 +182,10 @@ mod tests {
     fn a_title_is_shown_by_its_first_thousand_characters() {
         for letter in ["x", "漢", "🦀"] {
             let exact = letter.repeat(SHOWN_CHARS);
-            assert_eq!(Shown::of(&exact), Shown { text: exact.clone(), truncated: false });
+            assert_eq!(ShownTitle::of(&exact), ShownTitle { text: exact.clone(), truncated: false });
             for more in [SHOWN_CHARS + 1, SHOWN_CHARS + 2, 2_000_000] {
                 let long = letter.repeat(more);
-                assert_eq!(Shown::of(&long), Shown { text: exact.clone(), truncated: true });
+                assert_eq!(ShownTitle::of(&long), ShownTitle { text: exact.clone(), truncated: true });
                 assert_eq!(may_go_on(&long), more == START_CHARS);
             }
         }

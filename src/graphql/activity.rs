@@ -12,12 +12,12 @@ use super::entry::{ChangeEntry, TextOf};
 use super::incident::Incident;
 use super::loaders::ChangeCount;
 use super::queue::{Heartbeat, Live, Resync};
-use crate::domain::activity::Told;
+use crate::domain::activity::ToldChange;
 use crate::domain::alert_log::Logged;
 use crate::domain::change::{Cause as DomainCause, CauseKind, EntryKind};
 use crate::domain::position::Position;
 use crate::domain::{IncidentId, Instant, Result, UserId};
-use crate::realtime::feed::{Event, Placed};
+use crate::realtime::feed::{Event, EventAt};
 use crate::storage::ActivityFilter;
 
 /// The content of an activity log: audits or comments (Microsoft, "Manage incidents", View the activity log: Content).
@@ -83,12 +83,12 @@ pub struct Change {
     view: View,
     /// The epoch of the log. `None`: the change is of the epoch that the view's snapshot has.
     epoch: Option<Uuid>,
-    change: Box<Told>,
+    change: Box<ToldChange>,
 }
 
 impl Change {
     /// Builds a change that is read through `view`.
-    pub fn new(view: View, change: Told) -> Self {
+    pub fn new(view: View, change: ToldChange) -> Self {
         Self { view, epoch: None, change: Box::new(change) }
     }
 }
@@ -234,7 +234,7 @@ pub enum ActivityItem {
 
 impl ActivityItem {
     /// Builds the item of an event. `view` is of the moment of the event.
-    pub fn new(placed: Placed<Logged>, view: View) -> Self {
+    pub fn new(placed: EventAt<Logged>, view: View) -> Self {
         let position = placed.position.to_string();
         match placed.event {
             Event::Heartbeat => Self::Heartbeat(Heartbeat { position }),
@@ -245,7 +245,7 @@ impl ActivityItem {
                 Self::ActivityAlertChange(ActivityAlertChange { position, alert_change })
             }
             Event::Item(Logged::Incident(change)) => {
-                let (epoch, change) = (Some(placed.position.epoch), Box::new(Told::from(&*change)));
+                let (epoch, change) = (Some(placed.position.epoch), Box::new(ToldChange::from(&*change)));
                 let change = Change { view, epoch, change };
                 Self::ActivityChange(ActivityChange { position, change })
             }

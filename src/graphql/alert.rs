@@ -8,7 +8,7 @@ use async_graphql::{ID, InputObject, MaybeUndefined, Object, OneofObject, Simple
 use super::account::{Owner, OwnerInput};
 use super::activity::ActivityInput;
 use super::alert_log::{self, AlertChangeConnection};
-use super::call::{Call, Known, maybe};
+use super::call::{Call, Precondition, maybe};
 use super::connection::{PageArgs, cut, id_cursor, id_of_cursor, read_id, wider};
 use super::context::View;
 use super::correlation::CorrelateInput;
@@ -25,9 +25,9 @@ use crate::domain::entity::{Entity as DomainEntity, EntityKind, Verdict};
 use crate::domain::incident::Severity;
 use crate::domain::instant::past;
 use crate::domain::path::each;
-use crate::domain::title::{Shown, may_go_on};
+use crate::domain::title::{ShownTitle, may_go_on};
 use crate::domain::{AlertId, Error, Instant, Result, text};
-use crate::storage::{AlertFilter, IncidentEntity as Held};
+use crate::storage::{AlertFilter, EntitySummary};
 
 /// An entity as one alert or one bookmark names it. An entity with a verdict is evidence.
 #[derive(SimpleObject)]
@@ -59,8 +59,8 @@ pub struct IncidentEntity {
     alert_count: u64,
 }
 
-impl From<Held> for IncidentEntity {
-    fn from(entity: Held) -> Self {
+impl From<EntitySummary> for IncidentEntity {
+    fn from(entity: EntitySummary) -> Self {
         Self { kind: entity.kind, value: entity.value, verdict: entity.verdict, alert_count: entity.alerts }
     }
 }
@@ -79,7 +79,7 @@ pub struct EntityGroup {
 pub struct Alert {
     view: View,
     alert: Box<DomainAlert>,
-    title: Shown,
+    title: ShownTitle,
     /// Whether the entities of the alert were read together with the alert.
     has_entities: bool,
 }
@@ -87,7 +87,7 @@ pub struct Alert {
 impl Alert {
     /// Builds an alert that is read through `view`.
     pub fn new(view: View, alert: DomainAlert) -> Self {
-        let title = Shown::of(&alert.report.title);
+        let title = ShownTitle::of(&alert.report.title);
         Self { view, alert: Box::new(alert), title, has_entities: true }
     }
 
@@ -476,7 +476,7 @@ pub struct UpdateAlertInput {
     owner: MaybeUndefined<OwnerInput>,
     /// The version of the alert's incident that the caller knows. An alert of no incident has no version.
     #[graphql(flatten)]
-    known: Known,
+    known: Precondition,
     /// The `clientMutationId` and the idempotency key.
     #[graphql(flatten)]
     pub call: Call,

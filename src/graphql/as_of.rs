@@ -13,8 +13,8 @@ use super::connection::{PageArgs, page_in_memory};
 use super::context::View;
 use super::incident::Resolution;
 use super::markdown::to_html;
-use super::queue::{Classification, Fields};
-use crate::app::export::Named;
+use super::queue::{Classification, IncidentFields};
+use crate::app::export::NamedIncident;
 use crate::domain::alert::AlertStatus;
 use crate::domain::comment::{CommentPlace, Revision};
 use crate::domain::entity::EntityKind;
@@ -22,8 +22,8 @@ use crate::domain::fold::{Folded, FoldedAlert, FoldedComment};
 use crate::domain::incident::{Incident, TextField};
 use crate::domain::instant::parse as instant;
 use crate::domain::position::Position;
-use crate::domain::queue::{Text, sha256_hex};
-use crate::domain::title::Shown;
+use crate::domain::queue::{IncidentText, sha256_hex};
+use crate::domain::title::ShownTitle;
 use crate::domain::{AlertId, Error, IncidentId, Instant, Result};
 use crate::storage::{ActivityFilter, Moment, Span};
 
@@ -50,13 +50,13 @@ pub struct IncidentAsOf {
     view: View,
     position: String,
     folded: Box<Folded>,
-    fields: Box<Fields>,
+    fields: Box<IncidentFields>,
 }
 
 impl Deref for IncidentAsOf {
-    type Target = Fields;
+    type Target = IncidentFields;
 
-    fn deref(&self) -> &Fields {
+    fn deref(&self) -> &IncidentFields {
         &self.fields
     }
 }
@@ -67,7 +67,7 @@ impl Deref for IncidentAsOf {
 impl IncidentAsOf {
     /// The fields that a queue showed at that moment. An owner has the name of that time.
     #[graphql(flatten)]
-    async fn fields(&self) -> &Fields {
+    async fn fields(&self) -> &IncidentFields {
         &self.fields
     }
 
@@ -190,7 +190,7 @@ impl IncidentAsOf {
 }
 
 impl IncidentAsOf {
-    async fn text(&self, field: TextField, text: Option<&Text>) -> Result<Option<String>> {
+    async fn text(&self, field: TextField, text: Option<&IncidentText>) -> Result<Option<String>> {
         match text {
             Some(text) => Ok(Some(whole(&self.view, self.folded.row.id, field, text).await?)),
             None => Ok(None),
@@ -199,10 +199,10 @@ impl IncidentAsOf {
 }
 
 /// Reads a whole text of the log. A stored text with another SHA-256 than the log holds is a fault.
-async fn whole(view: &View, incident: IncidentId, field: TextField, text: &Text) -> Result<String> {
+async fn whole(view: &View, incident: IncidentId, field: TextField, text: &IncidentText) -> Result<String> {
     match text {
-        Text::Inline(text) => Ok(text.clone()),
-        Text::Stored { version, sha256, .. } => covered(view.load((incident, field, *version)).await?, sha256),
+        IncidentText::Inline(text) => Ok(text.clone()),
+        IncidentText::Stored { version, sha256, .. } => covered(view.load((incident, field, *version)).await?, sha256),
     }
 }
 
@@ -342,11 +342,11 @@ fn page<K: Copy + Ord, V: Clone>(list: &BTreeMap<K, V>, span: &Span<K>) -> (Vec<
 }
 
 /// Reads an incident as of a moment, for a viewer who may read its log.
-pub async fn find(view: &View, named: Named, path: &str, moment: MomentInput) -> Result<IncidentAsOf> {
+pub async fn find(view: &View, named: NamedIncident, path: &str, moment: MomentInput) -> Result<IncidentAsOf> {
     let reader = view.reader().await?;
     let (found, name) = match named {
-        Named::Id(id) => (reader.incidents_to_show(&[id]).await?.pop(), id.to_string()),
-        Named::Number(number) => (reader.any_incident_by_number(number).await?, format!("INC-{number}")),
+        NamedIncident::Id(id) => (reader.incidents_to_show(&[id]).await?.pop(), id.to_string()),
+        NamedIncident::Number(number) => (reader.any_incident_by_number(number).await?, format!("INC-{number}")),
     };
     let found = found.filter(|incident| view.viewer().reads(incident));
     let incident = found.ok_or_else(|| Error::not_found("incident", name).at(path))?;
@@ -363,7 +363,7 @@ pub async fn find(view: &View, named: Named, path: &str, moment: MomentInput) ->
     let title = whole(view, incident.id, TextField::Title, &folded.row.title).await?;
     let ((offset, check), epoch) = (folded.place, view.head().await?.epoch);
     let position = Position { epoch, offset, check, queue: None }.to_string();
-    let fields = Box::new(Fields::new(folded.row.clone(), Shown::of(&title)));
+    let fields = Box::new(IncidentFields::new(folded.row.clone(), ShownTitle::of(&title)));
     Ok(IncidentAsOf { view: view.clone(), position, folded: Box::new(folded), fields })
 }
 

@@ -9,7 +9,7 @@ use super::incident::Incident;
 use super::input::incident_id;
 use super::payload::{MutationReceipt, Payload};
 use crate::app::attachment::Announced;
-use crate::domain::attachment::{Attachment as DomainAttachment, AttachmentDraft, ImageType, State, url};
+use crate::domain::attachment::{Attachment as DomainAttachment, AttachmentDraft, AttachmentState, ImageType, url};
 use crate::domain::{Error, IncidentId, Instant, Result};
 
 /// An attachment: an image that belongs to an incident. A comment of the incident shows it with the Markdown
@@ -53,7 +53,7 @@ impl Attachment {
     }
 
     /// Whether the image has been uploaded.
-    async fn state(&self) -> State {
+    async fn state(&self) -> AttachmentState {
         self.attachment.state()
     }
 

@@ -14,7 +14,7 @@ use super::json::JsonText;
 use super::loaders::{BookmarkCount, BookmarksAtEnd, RowsOf};
 use super::payload::{MutationReceipt, Payload};
 use crate::app::bookmark::Pinned;
-use crate::domain::bookmark::{Bookmark as DomainBookmark, Finding, Rows};
+use crate::domain::bookmark::{Bookmark as DomainBookmark, Finding, ResultRows};
 use crate::domain::instant::past;
 use crate::domain::path::each;
 use crate::domain::{BookmarkId, Error, IncidentId, Instant, Result};
@@ -155,7 +155,7 @@ pub struct AddBookmarkInput {
 
 impl AddBookmarkInput {
     /// Reads the incident, the result and its rows. `now` is the time of the desk, against which `eventAt` is checked.
-    pub fn read(self, now: Instant) -> Result<(IncidentId, Finding, Rows)> {
+    pub fn read(self, now: Instant) -> Result<(IncidentId, Finding, ResultRows)> {
         let entities = each("entities", &self.entities, |path, entity| entity.read(path))?;
         let finding = Finding {
             title: self.title,
@@ -164,7 +164,7 @@ impl AddBookmarkInput {
             entities,
             event_at: self.event_at.map(|at| past("eventAt", at, now)).transpose()?,
         };
-        let rows = Rows::parse("rows", &self.rows.0)?;
+        let rows = ResultRows::parse("rows", &self.rows.0)?;
         Ok((incident_id("incidentId", &self.incident_id)?, finding.checked()?, rows))
     }
 }

@@ -47,11 +47,11 @@ pub struct Budget {
     /// Whether the answer is abandoned, or the lists have used up their share.
     over: AtomicBool,
     /// The paths of the cut lists, with how many items remain. `None` for a text that was left out.
-    cuts: Mutex<BTreeMap<Vec<Step>, Option<usize>>>,
+    cuts: Mutex<BTreeMap<Vec<BudgetStep>, Option<usize>>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Step {
+enum BudgetStep {
     Index(usize),
     Field(String),
 }
@@ -92,13 +92,13 @@ impl Budget {
     }
 
     /// Notes where a list ends, or that a text is left out. If many nested lists end, the outermost list ends instead.
-    fn note(&self, path: Vec<Step>, left: Option<usize>) {
+    fn note(&self, path: Vec<BudgetStep>, left: Option<usize>) {
         let mut cuts = self.cuts.lock();
-        let outer = path.iter().position(|step| matches!(step, Step::Index(_)));
+        let outer = path.iter().position(|step| matches!(step, BudgetStep::Index(_)));
         let (path, left) = match outer {
             Some(at) if cuts.len() >= CUTS_MAX && !cuts.contains_key(&path) => match path[at] {
-                Step::Index(index) => (path[..at].to_vec(), Some(index)),
-                Step::Field(_) => (path, left),
+                BudgetStep::Index(index) => (path[..at].to_vec(), Some(index)),
+                BudgetStep::Field(_) => (path, left),
             },
             _ => (path, left),
         };
@@ -133,7 +133,7 @@ impl Budget {
         }
     }
 
-    fn cut(&self, path: Vec<Step>, left: Option<usize>) -> ServerError {
+    fn cut(&self, path: Vec<BudgetStep>, left: Option<usize>) -> ServerError {
         let what = match left {
             Some(left) => format!("this list ends after {left}"),
             None => "this text is left out".to_owned(),
@@ -143,8 +143,8 @@ impl Budget {
         error.path = path
             .into_iter()
             .map(|step| match step {
-                Step::Index(index) => PathSegment::Index(index),
-                Step::Field(name) => PathSegment::Field(name),
+                BudgetStep::Index(index) => PathSegment::Index(index),
+                BudgetStep::Field(name) => PathSegment::Field(name),
             })
             .collect();
         error
@@ -152,15 +152,15 @@ impl Budget {
 }
 
 /// Cuts the list at this path to `left` items.
-fn shorten(value: &mut Value, path: &[Step], left: usize) {
+fn shorten(value: &mut Value, path: &[BudgetStep], left: usize) {
     match (value, path) {
         (Value::List(items), []) => items.truncate(left),
-        (Value::List(items), [Step::Index(index), rest @ ..]) => {
+        (Value::List(items), [BudgetStep::Index(index), rest @ ..]) => {
             if let Some(item) = items.get_mut(*index) {
                 shorten(item, rest, left);
             }
         }
-        (Value::Object(fields), [Step::Field(name), rest @ ..]) => {
+        (Value::Object(fields), [BudgetStep::Field(name), rest @ ..]) => {
             if let Some(field) = fields.get_mut(name.as_str()) {
                 shorten(field, rest, left);
             }
@@ -190,7 +190,7 @@ impl Extension for Counting {
         next: NextResolve<'_>,
     ) -> ServerResult<Option<Value>> {
         let Some(budget) = ctx.data_opt::<Arc<Budget>>() else { return next.run(ctx, info).await };
-        let place = Place { path: info.path_node, of: info.return_type };
+        let place = ValuePlace { path: info.path_node, of: info.return_type };
         let in_list = place.in_list();
         match budget.beyond {
             // The answer is abandoned, so the remaining fields are not resolved.
@@ -214,12 +214,12 @@ impl Extension for Counting {
 }
 
 /// The path of a resolved value, and its type.
-struct Place<'a> {
+struct ValuePlace<'a> {
     path: &'a QueryPathNode<'a>,
     of: &'a str,
 }
 
-impl Place<'_> {
+impl ValuePlace<'_> {
     fn is_item(&self) -> bool {
         matches!(self.path.segment, QueryPathSegment::Index(_))
     }
@@ -280,13 +280,13 @@ fn base(of: &str) -> &str {
     of.trim_matches(['[', ']', '!'])
 }
 
-fn steps(node: Option<&QueryPathNode<'_>>) -> Vec<Step> {
+fn steps(node: Option<&QueryPathNode<'_>>) -> Vec<BudgetStep> {
     let Some(node) = node else { return Vec::new() };
     let step = |node: &QueryPathNode<'_>| match node.segment {
-        QueryPathSegment::Index(index) => Step::Index(index),
-        QueryPathSegment::Name(name) => Step::Field(name.to_owned()),
+        QueryPathSegment::Index(index) => BudgetStep::Index(index),
+        QueryPathSegment::Name(name) => BudgetStep::Field(name.to_owned()),
     };
-    let mut steps: Vec<Step> = std::iter::once(node).chain(node.parents()).map(step).collect();
+    let mut steps: Vec<BudgetStep> = std::iter::once(node).chain(node.parents()).map(step).collect();
     steps.reverse();
     steps
 }

@@ -20,7 +20,7 @@ pub struct Call {
 
 /// The precondition of an edit that does not commute with other edits.
 #[derive(Clone, Copy, Debug, Default, InputObject)]
-pub struct Known {
+pub struct Precondition {
     /// The version of the incident that the caller has seen. If a later change set a field that this mutation sets too,
     /// the mutation changes nothing and is a `CONFLICT`, even if the field already has the requested value. `Mutation`
     /// describes the guarded fields and `extensions.now.changes`. A version that the incident has not reached is

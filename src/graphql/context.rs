@@ -26,7 +26,7 @@ use crate::domain::incident::Incident;
 use crate::domain::position::Position;
 use crate::domain::{Error, IncidentId, Instant, Result, text};
 use crate::realtime::budget::StreamLimits;
-use crate::storage::{ActivityFilter, Head, Lists, PageRequest, Parts, Reader, WithLists};
+use crate::storage::{ActivityFilter, Head, IncidentLists, PageRequest, Parts, Reader, WithLists};
 
 /// The caller of a request, as the transport admitted it.
 pub type Viewer = Arc<Actor>;
@@ -37,14 +37,14 @@ const QUIET_TURNS: u32 = 4;
 
 /// The limits of the API that the operator sets.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct ApiLimits {
     /// The most items of one page, at most [`PAGE_MAX`](super::connection::PAGE_MAX).
     pub page_items_max: i32,
     /// The limits of streams.
     pub streams: StreamLimits,
 }
 
-impl Default for Limits {
+impl Default for ApiLimits {
     fn default() -> Self {
         Self { page_items_max: super::connection::PAGE_MAX, streams: StreamLimits::default() }
     }
@@ -57,7 +57,7 @@ pub struct View {
     app: Arc<App>,
     viewer: Viewer,
     page_items_max: i32,
-    shared: Arc<Shared>,
+    shared: Arc<ViewShared>,
 }
 
 /// Marks a request that the board (the open incidents in memory) may be able to answer, so that it takes no snapshot.
@@ -76,7 +76,7 @@ impl FromBoard {
 
 /// The state that clones of a view share.
 #[derive(Default)]
-struct Shared {
+struct ViewShared {
     snapshot: OnceCell<Snapshot>,
     /// The mark of a request that the board may be able to answer.
     from_board: Option<FromBoard>,
@@ -88,7 +88,7 @@ struct Shared {
     at_once: OnceLock<HashMap<TypeId, Box<dyn Any + Send + Sync>>>,
 }
 
-impl Shared {
+impl ViewShared {
     /// Returns the value of a key, if it was read at once with everything else.
     fn read_at_once<K: Eq + 'static, V: Clone + 'static>(&self, key: &K) -> Option<V> {
         let (of, value) = self.at_once.get()?.get(&TypeId::of::<K>())?.downcast_ref::<(K, V)>()?;
@@ -163,7 +163,7 @@ pub fn admit_request(request: Request) -> Request {
 
 impl View {
     /// Builds a view of the present for this viewer. Its snapshot is taken at the first read.
-    pub fn new(app: App, viewer: Viewer, limits: Limits) -> Self {
+    pub fn new(app: App, viewer: Viewer, limits: ApiLimits) -> Self {
         Self { app: Arc::new(app), viewer, page_items_max: limits.page_items_max, shared: Arc::default() }
     }
 
@@ -173,7 +173,7 @@ impl View {
         let (app, viewer, limits) = (app(ctx)?, viewer(ctx)?, limits(ctx)?);
         let from_board = ctx.data_opt::<FromBoard>().cloned();
         Ok(view.0.get_or_init(|| {
-            let shared = Arc::new(Shared { from_board, ..Shared::default() });
+            let shared = Arc::new(ViewShared { from_board, ..ViewShared::default() });
             Box::new(Self { shared, ..Self::new(app.clone(), viewer.clone(), limits) })
         }))
     }
@@ -182,7 +182,7 @@ impl View {
     pub fn fresh(ctx: &Context<'_>) -> Result<Self> {
         let searches = Self::of_request(ctx)?.shared.searches.clone();
         let view = Self::new(app(ctx)?.clone(), viewer(ctx)?.clone(), limits(ctx)?);
-        Ok(Self { shared: Arc::new(Shared { searches, ..Shared::default() }), ..view })
+        Ok(Self { shared: Arc::new(ViewShared { searches, ..ViewShared::default() }), ..view })
     }
 
     /// Returns the viewer.
@@ -314,7 +314,7 @@ impl View {
 
     /// Reads by one statement the incident with this id, if the viewer may see it, and the ends of these lists. The
     /// request asks for nothing else.
-    pub async fn incident_at_once(&self, id: IncidentId, lists: Lists) -> Result<Option<Incident>> {
+    pub async fn incident_at_once(&self, id: IncidentId, lists: IncidentLists) -> Result<Option<Incident>> {
         let Some(found) = self.app.store.incident_with_lists(id, lists).await? else { return self.incident(id).await };
         let Some(WithLists { incident, activity, alerts, comments }) = found else { return Ok(None) };
         let mut read: HashMap<TypeId, Box<dyn Any + Send + Sync>> = HashMap::new();
@@ -368,8 +368,8 @@ pub fn viewer<'a>(ctx: &'a Context<'_>) -> Result<&'a Viewer> {
 }
 
 /// Returns the limits that the operator sets.
-pub fn limits(ctx: &Context<'_>) -> Result<Limits> {
-    ctx.data::<Limits>().copied().map_err(missing)
+pub fn limits(ctx: &Context<'_>) -> Result<ApiLimits> {
+    ctx.data::<ApiLimits>().copied().map_err(missing)
 }
 
 /// The longest `clientMutationId`, in characters. It is short because every change of the mutation carries it.

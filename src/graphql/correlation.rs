@@ -5,7 +5,7 @@ use async_graphql::{Enum, InputObject, SimpleObject};
 use super::alert::{Alert, Entity};
 use super::context::View;
 use super::incident::Incident;
-use crate::app::correlation::{Correlated, Outcome};
+use crate::app::correlation::{Correlated, Placement};
 use crate::domain::Result;
 use crate::domain::correlation::{Correlation as How, HOLDERS, KINDS, WINDOW_MINUTES};
 use crate::domain::entity::EntityKind;
@@ -71,9 +71,9 @@ impl Correlation {
             alert: Alert::new(view.clone(), correlated.alert),
             incident: Incident::new(view.clone(), correlated.incident),
             outcome: match correlated.outcome {
-                Outcome::Stayed => CorrelationOutcome::Stayed,
-                Outcome::Joined => CorrelationOutcome::Joined,
-                Outcome::Opened => CorrelationOutcome::Opened,
+                Placement::Stayed => CorrelationOutcome::Stayed,
+                Placement::Joined => CorrelationOutcome::Joined,
+                Placement::Opened => CorrelationOutcome::Opened,
             },
             shared_entities: correlated.shared.into_iter().map(Entity::from).collect(),
         }

@@ -8,7 +8,7 @@ use super::connection::{PageArgs, cut, read_id, wider};
 use super::context::View;
 use super::incident::ends;
 use crate::domain::account::Role;
-use crate::domain::activity::Told;
+use crate::domain::activity::ToldChange;
 use crate::domain::instant::parse as instant;
 use crate::domain::{Instant, Result, UserId};
 use crate::storage::{DeskLogFilter, LogPlace};
@@ -54,7 +54,7 @@ pub async fn page(view: &View, chosen: Chosen, args: &PageArgs) -> Result<DeskLo
     Ok(page)
 }
 
-fn cursor(change: &Told) -> String {
+fn cursor(change: &ToldChange) -> String {
     written(&LogPlace { at: change.body.at, offset: change.offset })
 }
 

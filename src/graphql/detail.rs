@@ -7,7 +7,7 @@ use async_graphql::parser::types::Selection;
 use async_graphql::{Context, SelectionField, Value};
 
 use super::connection::{PageArgs, wider};
-use crate::storage::{Lists, Span};
+use crate::storage::{IncidentLists, Span};
 
 /// Fields of an incident that only return values of its row.
 const INCIDENT: &[&str] = &[
@@ -114,12 +114,12 @@ const COMMENT: &[&str] =
 
 /// Returns the lists that one statement reads together with the incident of this field. `None` if the document asks for
 /// more than that statement reads.
-pub fn lists(ctx: &Context<'_>, page_items_max: i32) -> Option<Lists> {
+pub fn lists(ctx: &Context<'_>, page_items_max: i32) -> Option<IncidentLists> {
     let [root] = ctx.query_env.operation.node.selection_set.node.items.as_slice() else { return None };
     if !matches!(root.node, Selection::Field(_)) {
         return None;
     }
-    let mut lists = Lists::default();
+    let mut lists = IncidentLists::default();
     for field in ctx.field().selection_set() {
         let (list, items, counted) = match field.name() {
             "activity" => (&mut lists.activity, CHANGE, false),

@@ -12,8 +12,8 @@ use super::merge::{MergeUndoneEntry, MergedEntry, MergedIntoEntry, Moved, Other}
 use super::queue::{Classification, Tag};
 use crate::domain::change::{BookmarkAction, CommentAction, Entry, EntryKind};
 use crate::domain::incident::{Severity, Status, TextField};
-use crate::domain::queue::Text;
-use crate::domain::title::{SHOWN_CHARS, Shown};
+use crate::domain::queue::IncidentText;
+use crate::domain::title::{SHOWN_CHARS, ShownTitle};
 use crate::domain::{Error, IncidentId, Instant, Result};
 
 /// The incident whose long texts an entry may read. `None` in the log of an alert.
@@ -24,14 +24,16 @@ pub(super) struct TextOf {
 }
 
 impl TextOf {
-    async fn shown(&self, field: TextField, text: Option<&Text>) -> Result<Option<String>> {
+    async fn shown(&self, field: TextField, text: Option<&IncidentText>) -> Result<Option<String>> {
         match text {
             None => Ok(None),
-            Some(Text::Inline(text)) => Ok(Some(text.clone())),
-            Some(Text::Stored { version, .. }) => {
+            Some(IncidentText::Inline(text)) => Ok(Some(text.clone())),
+            Some(IncidentText::Stored { version, .. }) => {
                 let missing = || Error::fault("reading a long text of a change", "it is missing");
                 let text = match (self.incident.ok_or_else(missing)?, field, *version) {
-                    key @ (_, TextField::Title, _) => self.view.load(StartOf(key)).await?.map(|it| Shown::of(&it).text),
+                    key @ (_, TextField::Title, _) => {
+                        self.view.load(StartOf(key)).await?.map(|it| ShownTitle::of(&it).text)
+                    }
                     key => self.view.load(key).await?,
                 };
                 text.map(Some).ok_or_else(missing)
@@ -40,8 +42,8 @@ impl TextOf {
     }
 }
 
-fn goes_on(field: TextField, text: Option<&Text>) -> bool {
-    field == TextField::Title && matches!(text, Some(Text::Stored { chars, .. }) if *chars > SHOWN_CHARS as u64)
+fn goes_on(field: TextField, text: Option<&IncidentText>) -> bool {
+    field == TextField::Title && matches!(text, Some(IncidentText::Stored { chars, .. }) if *chars > SHOWN_CHARS as u64)
 }
 
 /// An entry of the log: the incident was created.
@@ -56,8 +58,8 @@ pub struct TextEntry {
     kind: EntryKind,
     field: TextField,
     of: TextOf,
-    before: Option<Text>,
-    after: Option<Text>,
+    before: Option<IncidentText>,
+    after: Option<IncidentText>,
     generated: bool,
 }
 
@@ -358,7 +360,7 @@ pub enum ChangeEntry {
 impl ChangeEntry {
     pub(super) fn new(of: &TextOf, entry: &Entry) -> Self {
         let kind = entry.kind();
-        let text = |field, before: Option<&Text>, after: Option<&Text>, generated| {
+        let text = |field, before: Option<&IncidentText>, after: Option<&IncidentText>, generated| {
             let (before, after) = (before.cloned(), after.cloned());
             Self::TextEntry(TextEntry { kind, field, of: of.clone(), before, after, generated })
         };

@@ -24,13 +24,13 @@ use super::queue::QueueItem;
 use super::selected::{AsSelected, Selected};
 use super::summary::QueueSummary;
 use crate::domain::{Error, Result};
-use crate::realtime::track::Place;
+use crate::realtime::track::FramePlace;
 
 /// An item that has the type of the root field.
-type Event = Box<dyn Any + Send>;
+type BoxedItem = Box<dyn Any + Send>;
 
 /// An event, and its place in the log if it has one.
-type PlacedEvent = (Option<Place>, Event);
+type PlacedEvent = (Option<FramePlace>, BoxedItem);
 
 /// The stream of the events of one subscription.
 type SourceStream = BoxStream<'static, Result<PlacedEvent>>;
@@ -43,7 +43,7 @@ pub type EventSchema = async_graphql::Schema<Events, EmptyMutation, EmptySubscri
 pub type HandedOver<T> = stream::Empty<async_graphql::Result<T>>;
 
 /// A response of a stream, and the place of its event in the log. An error has no place.
-pub type PlacedResponse = (Response, Option<Place>);
+pub type PlacedResponse = (Response, Option<FramePlace>);
 
 /// The stream of the responses of one subscription.
 pub type ResponseStream = BoxStream<'static, PlacedResponse>;
@@ -56,13 +56,13 @@ struct Created(Arc<Mutex<Option<SourceStream>>>);
 /// one.
 pub fn hand_over<T>(
     ctx: &Context<'_>,
-    events: impl Stream<Item = Result<(Option<Place>, T)>> + Send + 'static,
+    events: impl Stream<Item = Result<(Option<FramePlace>, T)>> + Send + 'static,
 ) -> Result<HandedOver<T>>
 where
     T: OutputType + 'static,
 {
     let created = ctx.data::<Created>().map_err(missing)?;
-    let source = events.map(|event| event.map(|(place, event)| (place, Box::new(event) as Event))).boxed();
+    let source = events.map(|event| event.map(|(place, event)| (place, Box::new(event) as BoxedItem))).boxed();
     *created.0.lock() = Some(source);
     Ok(stream::empty())
 }
@@ -72,7 +72,7 @@ fn missing(error: async_graphql::Error) -> Error {
 }
 
 /// The event that a request executes, until its root field takes it. It is in the data of the request.
-struct Occurred(Mutex<Option<Result<Event>>>);
+struct Occurred(Mutex<Option<Result<BoxedItem>>>);
 
 fn occurred<T: OutputType + 'static>(ctx: &Context<'_>) -> Result<AsSelected<T>> {
     let occurred = ctx.data::<Occurred>().map_err(missing)?;
@@ -108,10 +108,10 @@ struct Execution {
     events: EventSchema,
     selected: Selected,
     budget: Arc<Budget>,
-    state: State,
+    state: EventState,
 }
 
-enum State {
+enum EventState {
     /// The root field is creating the source stream, or is refused.
     Creating(BoxStream<'static, Response>, Created),
     /// The stream waits for the next event.
@@ -136,7 +136,7 @@ pub fn execute(
     };
     let created = Created::default();
     let creating = create(request.data(created.clone()));
-    Execution { events, selected, budget, state: State::Creating(creating, created) }.boxed()
+    Execution { events, selected, budget, state: EventState::Creating(creating, created) }.boxed()
 }
 
 impl Execution {
@@ -157,32 +157,32 @@ impl Stream for Execution {
     fn poll_next(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Option<PlacedResponse>> {
         loop {
             self.state = match &mut self.state {
-                State::Creating(responses, created) => match ready!(responses.as_mut().poll_next(task)) {
+                EventState::Creating(responses, created) => match ready!(responses.as_mut().poll_next(task)) {
                     Some(response) => return Poll::Ready(Some((self.budget.settle(response), None))),
                     None => match created.0.lock().take() {
-                        Some(source) => State::Waiting(source),
-                        None => State::Over,
+                        Some(source) => EventState::Waiting(source),
+                        None => EventState::Over,
                     },
                 },
-                State::Waiting(source) => match ready!(source.as_mut().poll_next(task)) {
+                EventState::Waiting(source) => match ready!(source.as_mut().poll_next(task)) {
                     Some(event) => {
                         let executing = self.begin(event);
                         self.state.executing(executing)
                     }
-                    None => State::Over,
+                    None => EventState::Over,
                 },
-                State::Executing(response, _) => {
+                EventState::Executing(response, _) => {
                     let response = ready!(response.as_mut().poll(task));
                     self.state = self.state.executed();
                     return Poll::Ready(Some(response));
                 }
-                State::Over => return Poll::Ready(None),
+                EventState::Over => return Poll::Ready(None),
             };
         }
     }
 }
 
-impl State {
+impl EventState {
     /// Returns the next state of a waiting stream that begins to execute an event.
     fn executing(&mut self, response: BoxFuture<'static, PlacedResponse>) -> Self {
         match mem::replace(self, Self::Over) {

@@ -17,19 +17,19 @@ use super::comment::Comment;
 use super::connection::{PageArgs, cut, wider};
 use super::context::View;
 use super::loaders::{AttachmentsOf, ChangesAtEnd, CommentsAtEnd, Entities};
-use super::page::Asked;
-use super::queue::{Fields, Tag};
+use super::page::RequestedPage;
+use super::queue::{IncidentFields, Tag};
 use super::searches::Search;
 use super::similar::{SimilarIncident, similar};
 use crate::app;
 use crate::app::queue::Listed;
-use crate::domain::activity::Told;
+use crate::domain::activity::ToldChange;
 use crate::domain::comment::CommentPlace;
 use crate::domain::filter::{IncidentOrder, QueueFilter};
 use crate::domain::incident::{Incident as DomainIncident, Severity, Status};
 use crate::domain::queue::QueueRow;
 use crate::domain::{Error, IncidentId, Instant, Result, title};
-use crate::storage::{ActivityFilter, AlertFilter, Cursor, Facet, Lists, PageRequest, Span};
+use crate::storage::{ActivityFilter, AlertFilter, Cursor, Facet, IncidentLists, PageRequest, Span};
 
 /// The most entities that one request may ask of an incident.
 const ENTITIES_MAX: i32 = 1_000;
@@ -51,21 +51,21 @@ pub struct Incident {
     id: IncidentId,
     /// `None` if the request asks only for fields of the row.
     incident: Option<Box<DomainIncident>>,
-    fields: Box<Fields>,
+    fields: Box<IncidentFields>,
 }
 
 impl Incident {
     /// Builds an incident that is read through `view`.
     pub fn new(view: View, incident: DomainIncident) -> Self {
-        let fields = Box::new(Fields::new(incident.row_to_show(), title::Shown::of(&incident.title)));
+        let fields = Box::new(IncidentFields::new(incident.row_to_show(), title::ShownTitle::of(&incident.title)));
         Self { view, id: incident.id, incident: Some(Box::new(incident)), fields }
     }
 
     /// Builds an incident from its row alone, for a request that asks only for fields of rows ([`FromBoard`]).
     ///
     /// [`FromBoard`]: super::context::FromBoard
-    fn of_row(view: View, row: QueueRow, title: title::Shown) -> Self {
-        Self { view, id: row.id, incident: None, fields: Box::new(Fields::new(row, title)) }
+    fn of_row(view: View, row: QueueRow, title: title::ShownTitle) -> Self {
+        Self { view, id: row.id, incident: None, fields: Box::new(IncidentFields::new(row, title)) }
     }
 
     /// Reads the incident with this id. `None` if it is deleted, or if the viewer may not see it.
@@ -81,17 +81,17 @@ impl Incident {
 }
 
 impl AtHand for Incident {
-    type Fields = Fields;
+    type Fields = IncidentFields;
 
-    fn at_hand(&self) -> &Fields {
+    fn at_hand(&self) -> &IncidentFields {
         &self.fields
     }
 }
 
 impl Deref for Incident {
-    type Target = Fields;
+    type Target = IncidentFields;
 
-    fn deref(&self) -> &Fields {
+    fn deref(&self) -> &IncidentFields {
         &self.fields
     }
 }
@@ -101,7 +101,7 @@ impl Deref for Incident {
 impl Incident {
     /// The fields that a queue shows.
     #[graphql(flatten)]
-    async fn fields(&self) -> &Fields {
+    async fn fields(&self) -> &IncidentFields {
         &self.fields
     }
 
@@ -302,7 +302,7 @@ pub async fn activity(
     let (before, after) = ends(&span, more);
     let fields = super::activity::ChangeConnectionFields::new(view.clone(), incident, filter);
     let mut page = Connection::with_additional_fields(before, after, fields);
-    let edge = |change: Told| Edge::new(change.version.to_string(), Change::new(view.clone(), change));
+    let edge = |change: ToldChange| Edge::new(change.version.to_string(), Change::new(view.clone(), change));
     page.edges.extend(changes.into_iter().map(edge));
     Ok(page)
 }
@@ -458,7 +458,7 @@ pub async fn queue(
     filter: QueueFilter,
     order: Vec<IncidentOrder>,
     args: PageArgs,
-    asked: Asked,
+    asked: RequestedPage,
 ) -> Result<IncidentConnection> {
     let span = args.span(view.page_items_max(), Cursor::parse)?;
     let ends_of = |more| ends(&span, more);
@@ -505,7 +505,7 @@ pub async fn queue(
 
 /// Reads the incident with this id; an unknown id is `NOT_FOUND` at the path. `lists` is given if the request asks for
 /// the incident, these lists of it, and nothing else.
-pub async fn find(view: &View, id: IncidentId, path: &str, lists: Option<Lists>) -> Result<Incident> {
+pub async fn find(view: &View, id: IncidentId, path: &str, lists: Option<IncidentLists>) -> Result<Incident> {
     let incident = match lists {
         Some(lists) => view.incident_at_once(id, lists).await?,
         None => view.incident(id).await?,

@@ -4,7 +4,7 @@ use async_graphql::{ID, InputObject, MaybeUndefined, OneofObject};
 
 use super::account::OwnerInput;
 use super::alert::alert_ids;
-use super::call::{Call, Known, given, maybe};
+use super::call::{Call, Precondition, given, maybe};
 use super::comment::new_comment;
 use super::connection::read_id;
 use super::tag::{SystemTagInput, custom_tags, known_custom_tags, known_system_tags, system_tags};
@@ -112,7 +112,7 @@ pub struct UpdateIncidentInput {
     pub call: Call,
     /// The version of the incident that the caller knows.
     #[graphql(flatten)]
-    known: Known,
+    known: Precondition,
     /// The global id of the incident.
     pub incident_id: ID,
     /// The new title. It stays until the incident takes part in a merge. Null is `INVALID`.
@@ -222,7 +222,7 @@ incident_inputs! {
     RenameIncidentInput {
         /// The version of the incident that the caller knows.
         #[graphql(flatten)]
-        known: Known,
+        known: Precondition,
         /// The new title. It may have any length; spaces around it are trimmed, and a blank title is refused.
         title: String,
     }
@@ -230,7 +230,7 @@ incident_inputs! {
     DescribeIncidentInput {
         /// The version of the incident that the caller knows.
         #[graphql(flatten)]
-        known: Known,
+        known: Precondition,
         /// The description: at most 5,000 characters; null clears it. The field must be given.
         description: MaybeUndefined<String>,
     }
@@ -238,7 +238,7 @@ incident_inputs! {
     SetIncidentSeverityInput {
         /// The version of the incident that the caller knows.
         #[graphql(flatten)]
-        known: Known,
+        known: Precondition,
         /// The severity override. Null removes the override, so that the computed severity holds. The field must be
         /// given.
         severity: MaybeUndefined<Severity>,
@@ -247,7 +247,7 @@ incident_inputs! {
     SetIncidentStatusInput {
         /// The version of the incident that the caller knows.
         #[graphql(flatten)]
-        known: Known,
+        known: Precondition,
         /// The status. `RESOLVED` resolves the incident as `resolveIncident` does; `NEW` or `ACTIVE` reopens a resolved
         /// incident. `REDIRECTED` is `INVALID`.
         status: Status,
@@ -256,7 +256,7 @@ incident_inputs! {
     AssignIncidentInput {
         /// The version of the incident that the caller knows.
         #[graphql(flatten)]
-        known: Known,
+        known: Precondition,
         /// The owner of the incident and of all its alerts: a user, a group, or the caller.
         owner: OwnerInput,
     }
@@ -264,7 +264,7 @@ incident_inputs! {
     UnassignIncidentInput {
         /// The version of the incident that the caller knows.
         #[graphql(flatten)]
-        known: Known,
+        known: Precondition,
     }
     /// The input of `addTags`.
     AddTagsInput {
@@ -289,7 +289,7 @@ incident_inputs! {
     ClassifyIncidentInput {
         /// The version of the incident that the caller knows.
         #[graphql(flatten)]
-        known: Known,
+        known: Precondition,
         /// The classification; null clears it. The field must be given.
         classification: MaybeUndefined<Classification>,
     }
@@ -297,7 +297,7 @@ incident_inputs! {
     ResolveIncidentInput {
         /// The version of the incident that the caller knows.
         #[graphql(flatten)]
-        known: Known,
+        known: Precondition,
         /// The resolution note: at most 30,000 characters. A blank note counts as absent. The desk's policy may require
         /// a note (`Query.policies`).
         note: Option<String>,
@@ -309,7 +309,7 @@ incident_inputs! {
     ReopenIncidentInput {
         /// The version of the incident that the caller knows.
         #[graphql(flatten)]
-        known: Known,
+        known: Precondition,
         /// The status after reopening: `ACTIVE` or `NEW`. Another status is `INVALID`.
         #[graphql(default_with = "Status::Active")]
         status: Status,
@@ -318,13 +318,13 @@ incident_inputs! {
     DeleteIncidentInput {
         /// The version of the incident that the caller knows.
         #[graphql(flatten)]
-        known: Known,
+        known: Precondition,
     }
     /// The input of `restoreIncident`.
     RestoreIncidentInput {
         /// The version of the incident that the caller knows.
         #[graphql(flatten)]
-        known: Known,
+        known: Precondition,
     }
     /// The input of `addComment`.
     AddCommentInput {

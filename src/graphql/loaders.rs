@@ -9,7 +9,7 @@ use std::sync::Arc;
 use async_graphql::dataloader::Loader;
 
 use crate::domain::account::User;
-use crate::domain::activity::Told;
+use crate::domain::activity::ToldChange;
 use crate::domain::alert::Alert;
 use crate::domain::attachment::Attachment;
 use crate::domain::bookmark::Bookmark;
@@ -18,7 +18,7 @@ use crate::domain::entity::Entity;
 use crate::domain::incident::Incident;
 use crate::domain::view::Visit;
 use crate::domain::{AlertId, AttachmentId, BookmarkId, CommentId, Error, GroupId, IncidentId, Result, UserId, ViewId};
-use crate::storage::{ActivityFilter, IncidentEntity, Reader, SimilarIncident, Span, TextKey};
+use crate::storage::{ActivityFilter, EntitySummary, Reader, Similarity, Span, TextKey};
 
 /// Reads together what several objects of one list ask for.
 pub struct Batch {
@@ -325,10 +325,10 @@ impl Loader<VisitOf> for Batch {
 }
 
 impl Loader<ChangesAtEnd> for Batch {
-    type Value = Vec<Told>;
+    type Value = Vec<ToldChange>;
     type Error = Arc<Error>;
 
-    async fn load(&self, keys: &[ChangesAtEnd]) -> Result<HashMap<ChangesAtEnd, Vec<Told>>, Arc<Error>> {
+    async fn load(&self, keys: &[ChangesAtEnd]) -> Result<HashMap<ChangesAtEnd, Vec<ToldChange>>, Arc<Error>> {
         let mut found = HashMap::new();
         for (asked, incidents) in grouped(keys.iter().map(|key| (key.0, key.1.clone()))) {
             let changes = self.reader.changes_at_end(&incidents, &asked.0, asked.1).await.map_err(Arc::new)?;
@@ -354,10 +354,10 @@ impl Loader<ChangeCount> for Batch {
 }
 
 impl Loader<Entities> for Batch {
-    type Value = Vec<IncidentEntity>;
+    type Value = Vec<EntitySummary>;
     type Error = Arc<Error>;
 
-    async fn load(&self, keys: &[Entities]) -> Result<HashMap<Entities, Vec<IncidentEntity>>, Arc<Error>> {
+    async fn load(&self, keys: &[Entities]) -> Result<HashMap<Entities, Vec<EntitySummary>>, Arc<Error>> {
         let mut found = HashMap::new();
         for (limit, incidents) in grouped(keys.iter().map(|key| (key.0, key.1))) {
             let entities = self.reader.incident_entities(&incidents, limit).await.map_err(Arc::new)?;
@@ -368,10 +368,10 @@ impl Loader<Entities> for Batch {
 }
 
 impl Loader<Similar> for Batch {
-    type Value = Vec<SimilarIncident>;
+    type Value = Vec<Similarity>;
     type Error = Arc<Error>;
 
-    async fn load(&self, keys: &[Similar]) -> Result<HashMap<Similar, Vec<SimilarIncident>>, Arc<Error>> {
+    async fn load(&self, keys: &[Similar]) -> Result<HashMap<Similar, Vec<Similarity>>, Arc<Error>> {
         let mut found = HashMap::new();
         for (limit, incidents) in grouped(keys.iter().map(|key| (key.0, key.1))) {
             let similar = self.reader.similar_incidents(&incidents, limit).await.map_err(Arc::new)?;

@@ -18,7 +18,7 @@ use crate::app::merge::{Joined, KnownSides, Splitting};
 use crate::domain::account::{OwnerId, Role};
 use crate::domain::change::EntryKind;
 use crate::domain::incident::Severity;
-use crate::domain::merge::{Asked, Plan, Sides};
+use crate::domain::merge::{MergePlan, MergeRequest, Sides};
 use crate::domain::{AlertId, Code, Error, IncidentId, Instant, Result, title};
 
 /// The input of `mergeIncidents`.
@@ -52,7 +52,7 @@ impl MergeIncidentsInput {
     }
 
     /// Reads which incident is merged into which.
-    pub fn read(&self) -> Result<Asked> {
+    pub fn read(&self) -> Result<MergeRequest> {
         asked(&self.source_id, &self.target_id, self.keep_title)
     }
 }
@@ -92,9 +92,9 @@ impl SplitIncidentInput {
     }
 }
 
-fn asked(source: &ID, target: &ID, keep_title: bool) -> Result<Asked> {
+fn asked(source: &ID, target: &ID, keep_title: bool) -> Result<MergeRequest> {
     let id = |path, id| read_id(path, id, IncidentId::WORD, IncidentId::parse);
-    Ok(Asked { source: id("sourceId", source)?, target: id("targetId", target)?, keep_title })
+    Ok(MergeRequest { source: id("sourceId", source)?, target: id("targetId", target)?, keep_title })
 }
 
 /// The result of `mergeIncidents` or `undoMerge`.
@@ -277,12 +277,12 @@ impl TryFrom<Error> for MergeRefusal {
 }
 
 impl MergeOutcome {
-    async fn of(view: &View, before: &Sides, plan: Plan, moved: usize) -> Result<Self> {
+    async fn of(view: &View, before: &Sides, plan: MergePlan, moved: usize) -> Result<Self> {
         let owner_changes = owner_changes(view, before, &plan.owners).await?;
         let (reader, source) = (view.reader().await?, before.source.id);
         let row = plan.after.target.queue_row();
         let target = plan.after.target;
-        let title = title::Shown::of(&target.title);
+        let title = title::ShownTitle::of(&target.title);
         Ok(Self {
             severity: row.severity(),
             title: title.text,

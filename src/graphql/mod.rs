@@ -65,12 +65,12 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::domain::Instant;
 use crate::realtime::budget::StreamBudget;
-use crate::realtime::feed::Source;
+use crate::realtime::feed::FeedSource;
 
 use budget::Budget;
 use event::EventSchema;
 
-pub use context::{FromBoard, Limits, Viewer, admit_request};
+pub use context::{ApiLimits, FromBoard, Viewer, admit_request};
 pub use event::{PlacedResponse, ResponseStream};
 pub use mutation::Mutation;
 pub use query::Query;
@@ -117,10 +117,10 @@ impl Deref for Api {
 }
 
 /// Builds the schema over a desk. The cost of a document is checked before the document comes here.
-pub fn schema(app: App, source: Source, limits: Limits) -> Api {
-    let answers = response_times::Answers::default();
+pub fn schema(app: App, source: FeedSource, limits: ApiLimits) -> Api {
+    let answers = response_times::CachedAnswers::default();
     let streams = StreamBudget::new(limits.streams);
-    let build = |app: App, source: Source| {
+    let build = |app: App, source: FeedSource| {
         builder()
             .data(app)
             .data(source)

@@ -7,14 +7,14 @@ use crate::storage::Parts;
 
 /// The parts of a page that a document asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct RequestedPage {
     /// The parts of the rows.
     pub parts: Parts,
     /// Whether the request asks only for rows of this page: no count, facet or position, and no other field.
     pub alone: bool,
 }
 
-impl Asked {
+impl RequestedPage {
     /// Everything that a document may ask of a page.
     pub const ALL: Self = Self { parts: Parts::ALL, alone: false };
 

@@ -21,12 +21,12 @@ use super::filter::{IncidentFilterInput, IncidentOrderInput, order};
 use super::incident::{Incident, IncidentConnection};
 use super::input::{IncidentByInput, incident_id};
 use super::merge::MergePreview;
-use super::page::Asked;
+use super::page::RequestedPage;
 use super::policy::Policies;
-use super::response_times::{Answers, ResponseTimes};
+use super::response_times::{CachedAnswers, ResponseTimes};
 use super::summary::{QueueSummary, numbers, window};
 use super::view::{SavedView, ViewByInput};
-use crate::app::export::Named;
+use crate::app::export::NamedIncident;
 use crate::domain::filter::{IncidentFilter, QueueFilter};
 use crate::domain::summary::SummaryFilter;
 use crate::domain::{
@@ -165,7 +165,7 @@ impl Query {
         view.searches().look_for(&filter)?;
         let filter = QueueFilter::resolve(&filter, view.viewer())?;
         let args = PageArgs { first, after, last, before };
-        super::incident::queue(view, filter, order(order_by)?, args, Asked::of(ctx)).await.map(Some)
+        super::incident::queue(view, filter, order(order_by)?, args, RequestedPage::of(ctx)).await.map(Some)
     }
 
     /// The numbers of a wall screen, exact at their position: how many incidents of a queue are open (by severity,
@@ -202,7 +202,7 @@ impl Query {
         #[graphql(default = 7, desc = "The length of the window, in days: 1 to 30.")] window_days: i32,
     ) -> Result<Option<ResponseTimes>> {
         let view = View::of_request(ctx)?;
-        let answers = ctx.data::<Answers>().map_err(|error| Error::fault("finding kept answers", error.message))?;
+        let answers = ctx.data::<CachedAnswers>().map_err(|error| Error::fault("finding answers", error.message))?;
         let filter = filter.map(IncidentFilterInput::read).transpose()?.unwrap_or_default();
         view.searches().look_for(&filter)?;
         super::response_times::read(view, answers, &SummaryFilter::resolve(&filter, view.viewer())?, window_days)
@@ -237,8 +237,8 @@ impl Query {
         let found = async {
             let view = View::of_request(ctx)?;
             let (path, named) = match by {
-                IncidentByInput::Id(id) => ("by.id", Named::Id(incident_id("by.id", &id)?)),
-                IncidentByInput::Number(number) => ("by.number", Named::Number(number)),
+                IncidentByInput::Id(id) => ("by.id", NamedIncident::Id(incident_id("by.id", &id)?)),
+                IncidentByInput::Number(number) => ("by.number", NamedIncident::Number(number)),
             };
             super::as_of::find(view, named, path, moment).await
         };

@@ -15,8 +15,8 @@ use crate::domain::filter::IncidentFilter;
 use crate::domain::incident::{Severity, Status};
 use crate::domain::queue::{QueueField, QueueRow as Row};
 use crate::domain::tag::{Tag as DomainTag, TagKind};
-use crate::domain::title::Shown;
-use crate::realtime::feed::{Event, Left, LiveRow, Movement, Placed, QueueEvent};
+use crate::domain::title::ShownTitle;
+use crate::realtime::feed::{Event, EventAt, Left, LiveRow, Movement, QueueEvent};
 
 /// A classification: what an incident or alert turned out to be, with its threat, activity or reason.
 #[derive(SimpleObject)]
@@ -69,21 +69,21 @@ impl AtHand for Tag {
 }
 
 /// The fields that `Incident`, `QueueRow` and `IncidentAsOf` share. They are flattened into all three.
-pub struct Fields {
+pub struct IncidentFields {
     row: Row,
-    title: Shown,
+    title: ShownTitle,
 }
 
-impl Fields {
+impl IncidentFields {
     /// Builds the fields from a row and its title.
-    pub fn new(row: Row, title: Shown) -> Self {
+    pub fn new(row: Row, title: ShownTitle) -> Self {
         Self { row, title }
     }
 }
 
 /// The fields that `Incident`, `QueueRow` and `IncidentAsOf` share. They are flattened into all three.
 #[Object]
-impl Fields {
+impl IncidentFields {
     /// The incident's global id.
     pub(crate) async fn id(&self) -> ID {
         self.row.id.to_string().into()
@@ -328,13 +328,13 @@ pub enum QueueFields {
 /// from a resumed stream, and from any node. For fields beyond these, read `incident(id, minPosition)`.
 pub struct QueueRow {
     position: String,
-    fields: Box<Fields>,
+    fields: Box<IncidentFields>,
 }
 
 impl Deref for QueueRow {
-    type Target = Fields;
+    type Target = IncidentFields;
 
-    fn deref(&self) -> &Fields {
+    fn deref(&self) -> &IncidentFields {
         &self.fields
     }
 }
@@ -345,7 +345,7 @@ impl Deref for QueueRow {
 impl QueueRow {
     /// The fields that a row shows.
     #[graphql(flatten)]
-    async fn fields(&self) -> &Fields {
+    async fn fields(&self) -> &IncidentFields {
         &self.fields
     }
 
@@ -357,7 +357,7 @@ impl QueueRow {
 
 impl QueueRow {
     fn new(position: &str, live: LiveRow) -> Self {
-        Self { position: position.to_owned(), fields: Box::new(Fields::new(live.row, live.title)) }
+        Self { position: position.to_owned(), fields: Box::new(IncidentFields::new(live.row, live.title)) }
     }
 }
 
@@ -493,7 +493,7 @@ pub enum QueueItem {
 impl QueueItem {
     /// Builds the item of an event. `filter` is the filter that `Live` repeats, as stored JSON, if the document selects
     /// it.
-    pub fn new(placed: Placed<QueueEvent>, filter: Option<&str>) -> Self {
+    pub fn new(placed: EventAt<QueueEvent>, filter: Option<&str>) -> Self {
         let position = placed.position.to_string();
         match placed.event {
             Event::Heartbeat => Self::Heartbeat(Heartbeat { position }),

@@ -79,16 +79,16 @@ pub struct ResponseTimes {
 
 /// The key of a cached answer: the fingerprints of the filter and of the caller's reading of it, the window, and the
 /// role.
-type Key = ([u8; 8], [u8; 8], i32, Role);
+type CacheKey = ([u8; 8], [u8; 8], i32, Role);
 
 #[derive(Clone, Copy)]
-struct Answer {
+struct CachedAnswer {
     position: Position,
     computed_at: Instant,
     times: Times,
 }
 
-impl Answer {
+impl CachedAnswer {
     fn is_fresh(&self, now: Instant) -> bool {
         (now - self.computed_at).num_seconds().abs() < KEPT_SECONDS
     }
@@ -96,9 +96,9 @@ impl Answer {
 
 /// The cached answers. Each has a lock, so that concurrent equal requests compute it once (single-flight).
 #[derive(Clone)]
-pub struct Answers(Cache<Key, Arc<Mutex<Option<Answer>>>>);
+pub struct CachedAnswers(Cache<CacheKey, Arc<Mutex<Option<CachedAnswer>>>>);
 
-impl Default for Answers {
+impl Default for CachedAnswers {
     fn default() -> Self {
         Self(Cache::new(ANSWERS_MAX))
     }
@@ -114,7 +114,12 @@ fn days(window_days: i32) -> Result<chrono::Duration> {
 }
 
 /// Reads the response times of a filter from the cache, or computes them at the view's position.
-pub async fn read(view: &View, answers: &Answers, filter: &SummaryFilter, window_days: i32) -> Result<ResponseTimes> {
+pub async fn read(
+    view: &View,
+    answers: &CachedAnswers,
+    filter: &SummaryFilter,
+    window_days: i32,
+) -> Result<ResponseTimes> {
     let (length, fingerprint) = (days(window_days)?, filter.queue().fingerprint());
     let key = (fingerprint.filter, fingerprint.scope, window_days, view.viewer().user.role);
     let slot = answers.0.get_with(key, Arc::default);
@@ -132,7 +137,7 @@ pub async fn read(view: &View, answers: &Answers, filter: &SummaryFilter, window
                 Some(answer) => answer,
                 None => {
                     let times = Times::of(&reader.milestones(filter, now - length).await?, now - length);
-                    *slot.insert(Answer { position, computed_at: now, times })
+                    *slot.insert(CachedAnswer { position, computed_at: now, times })
                 }
             }
         }

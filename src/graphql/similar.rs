@@ -8,7 +8,7 @@ use super::incident::Incident;
 use super::loaders::Similar;
 use crate::domain::entity::{EntityKind, Verdict};
 use crate::domain::{Error, IncidentId, Result};
-use crate::storage::SharedEntity as Shared;
+use crate::storage::EntityInCommon;
 
 /// The most similar incidents that one request may ask of an incident (Microsoft, "Similar incidents": up to 20).
 pub const SIMILAR_MAX: i32 = 20;
@@ -26,8 +26,8 @@ pub struct SharedEntity {
     incident_count: u64,
 }
 
-impl From<Shared> for SharedEntity {
-    fn from(shared: Shared) -> Self {
+impl From<EntityInCommon> for SharedEntity {
+    fn from(shared: EntityInCommon) -> Self {
         Self { kind: shared.kind, value: shared.value, verdict: shared.verdict, incident_count: shared.others }
     }
 }

@@ -20,11 +20,11 @@ use crate::domain::filter::{IncidentFilter, QueueFilter};
 use crate::domain::position::Position;
 use crate::domain::summary::SummaryFilter;
 use crate::domain::{Error, Instant, Result};
-use crate::realtime::budget::{Reserved, StreamBudget, Weight, Written};
-use crate::realtime::feed::{self, ActivityScope, Placed, Source};
+use crate::realtime::budget::{RequestSize, Reserved, StreamBudget, Weight};
+use crate::realtime::feed::{self, ActivityScope, EventAt, FeedSource};
 use crate::realtime::index::Interest;
-use crate::realtime::summary::{self, Asked};
-use crate::realtime::track::{Kind, Place, Track};
+use crate::realtime::summary::{self, SummaryRequest};
+use crate::realtime::track::{FrameKind, FramePlace, Track};
 
 /// The root of all subscriptions.
 pub struct Subscription;
@@ -34,10 +34,10 @@ fn read_position(after: Option<String>) -> Result<Option<Position>> {
     after.map(read).transpose()
 }
 
-fn source(ctx: &Context<'_>) -> Result<Source> {
-    let source = ctx.data::<Source>().map_err(|error| Error::fault("finding the log to follow", error.message))?;
+fn source(ctx: &Context<'_>) -> Result<FeedSource> {
+    let source = ctx.data::<FeedSource>().map_err(|error| Error::fault("finding the log to follow", error.message))?;
     // Streams read through the store of requests, whose statements have a shorter timeout than the desk's own.
-    Ok(Source { store: app(ctx)?.store.clone(), ..source.clone() })
+    Ok(FeedSource { store: app(ctx)?.store.clone(), ..source.clone() })
 }
 
 /// Returns the properties of a caller on which the bytes of a subscription depend. Callers with equal properties share
@@ -97,7 +97,7 @@ fn shows_filter(ctx: &Context<'_>) -> bool {
 }
 
 /// Reserves what a stream needs from the budgets of its caller and of the desk.
-fn reserve(ctx: &Context<'_>, weight: impl FnOnce(Written) -> Weight) -> Result<Reserved> {
+fn reserve(ctx: &Context<'_>, weight: impl FnOnce(RequestSize) -> Weight) -> Result<Reserved> {
     let budget = ctx.data::<StreamBudget>().map_err(|error| Error::fault("finding the budget", error.message))?;
     budget.reserve(viewer(ctx)?.user.id, weight(ctx.data_opt().copied().unwrap_or_default()))
 }
@@ -170,7 +170,7 @@ impl Subscription {
             echo.transpose().map_err(|error| Error::fault("keeping a filter", error))?.map(String::into_boxed_str);
         let reserved = reserve(ctx, |written| Weight::of(filter.filter(), &Interest::of(&filter), written))?;
         let events = feed::queue(source(ctx)?, actor, filter, read_position(after)?, track(ctx));
-        let items = move |event: Result<Placed<_>>| {
+        let items = move |event: Result<EventAt<_>>| {
             let event = event?;
             Ok((Some(event.place()), QueueItem::new(event, echo.as_deref())))
         };
@@ -206,12 +206,12 @@ impl Subscription {
             Weight::of(queue.filter(), &Interest::of(queue), written).times(3).and_bytes(numbers.bytes_held())
         };
         let reserved = reserve(ctx, weight)?;
-        let asked = Asked { actor, filter: filter.clone(), window: window(since)? };
+        let asked = SummaryRequest { actor, filter: filter.clone(), window: window(since)? };
         let clock = app(ctx)?.clock.clone();
         let states = summary::follow(source(ctx)?, clock, asked, numbers, track(ctx));
         let items = move |state: Result<_>| {
             let (position, summary) = state?;
-            let place = Place { position, kind: Kind::State };
+            let place = FramePlace { position, kind: FrameKind::State };
             Ok((Some(place), QueueSummary::new(position, summary, &filter)))
         };
         hand_over(ctx, holding(reserved, states).map(items))
@@ -259,7 +259,7 @@ impl Subscription {
         let scope = ActivityScope { incident, filter };
         let reserved = reserve(ctx, Weight::plain)?;
         let events = feed::activity(source(ctx)?, viewer.clone(), scope, read_position(after)?, track(ctx));
-        let items = move |event: Result<Placed<_>>| {
+        let items = move |event: Result<EventAt<_>>| {
             let (event, view) = (event?, View::new(app.clone(), viewer.clone(), limits));
             Ok((Some(event.place()), ActivityItem::new(event, view)))
         };

@@ -11,7 +11,7 @@ use super::context::View;
 use super::filter::{IncidentFilterInput, IncidentOrderInput, order};
 use super::incident::IncidentConnection;
 use super::loaders::VisitOf;
-use super::page::Asked;
+use super::page::RequestedPage;
 use super::payload::{MutationReceipt, Payload};
 use super::searches::Search;
 use crate::domain::filter::{
@@ -117,7 +117,7 @@ impl SavedView {
         #[graphql(desc = "Only items before this cursor of the same list.")] before: Option<String>,
     ) -> Result<IncidentConnection> {
         let args = PageArgs { first, after, last, before };
-        super::incident::queue(&self.view, self.queue()?, self.saved.order.clone(), args, Asked::ALL).await
+        super::incident::queue(&self.view, self.queue()?, self.saved.order.clone(), args, RequestedPage::ALL).await
     }
 
     /// The exact number of incidents in the queue that have changed since the caller's last visit. Before the first

@@ -13,10 +13,10 @@ use super::odd::Became;
 use super::record::{
     AlertRecord, AlertRef, CommentRecord, IncidentRecord, Person, Record, Remark, TagRecord, UpdateRecord, incident_id,
 };
-use super::{Bad, Counts, Format, Odd};
+use super::{Bad, Format, ImportCounts, Odd};
 use crate::app::alert::AlertEdit;
 use crate::app::incident::{IncidentEdit, NewComment, OwnerChoice};
-use crate::app::report::Told;
+use crate::app::report::ToldReport;
 use crate::app::together::Together;
 use crate::app::{App, Command};
 use crate::domain::account::{Actor, OwnerId};
@@ -62,7 +62,7 @@ impl AppliedRecords {
 pub struct Applier<'a> {
     pub(super) app: &'a App,
     pub(super) format: Format,
-    pub(super) counts: Counts,
+    pub(super) counts: ImportCounts,
     /// The transaction that the commands share; `None` gives each command a transaction of its own.
     pub(super) open: Option<Together>,
     pub(super) actors: HashMap<String, Actor>,
@@ -85,7 +85,7 @@ impl<'a> Applier<'a> {
         Self {
             app,
             format,
-            counts: Counts::default(),
+            counts: ImportCounts::default(),
             open: None,
             actors: HashMap::new(),
             owners: HashMap::new(),
@@ -97,7 +97,7 @@ impl<'a> Applier<'a> {
     }
 
     /// Returns the counts so far.
-    pub fn counts(&self) -> &Counts {
+    pub fn counts(&self) -> &ImportCounts {
         &self.counts
     }
 
@@ -127,11 +127,11 @@ impl<'a> Applier<'a> {
         Ok(())
     }
 
-    pub(super) fn told(&self, alert: &AlertRecord) -> Result<Told> {
+    pub(super) fn told(&self, alert: &AlertRecord) -> Result<ToldReport> {
         let draft = alert.draft()?;
         let all = serde_json::to_vec(alert).map_err(|error| Error::fault("digesting a report", error))?;
         let at = self.time(alert.when());
-        Ok(Told { draft, digest: Sha256::digest(all).to_vec(), told_at: alert.at.map(kept), at })
+        Ok(ToldReport { draft, digest: Sha256::digest(all).to_vec(), told_at: alert.at.map(kept), at })
     }
 
     /// Creates an incident step by step: it is made, commented and moved to its recorded status. An existing incident

@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 use super::account::key;
 use super::apply::{AppliedRecords, Applier, keys, refusal, remark_of_comment, remark_of_update, tags};
 use super::record::{AlertRef, IncidentRecord, Party, Record, UpdateRecord, incident_id};
-use super::{Format, Item};
+use super::{Format, ImportItem};
 use crate::app::Command;
 use crate::app::alert::{Destination, Ingest};
 use crate::app::idempotency::Done;
@@ -59,7 +59,7 @@ impl BatchRoom {
 }
 
 /// The reason why a batch was abandoned.
-enum Stop {
+enum BatchStop {
     /// The record at this index has to be applied alone.
     Alone(usize),
     /// A report has changed the incident that holds its alert, and may have overtaken another record of that incident.
@@ -69,7 +69,7 @@ enum Stop {
     Failed(Error),
 }
 
-impl From<Error> for Stop {
+impl From<Error> for BatchStop {
     fn from(error: Error) -> Self {
         Self::Failed(error)
     }
@@ -78,7 +78,7 @@ impl From<Error> for Stop {
 impl Applier<'_> {
     /// Applies records in their order; in strict mode up to the first refusal. An error is a fault, and ends the
     /// import.
-    pub async fn apply(&mut self, items: &[Item]) -> Result<AppliedRecords> {
+    pub async fn apply(&mut self, items: &[ImportItem]) -> Result<AppliedRecords> {
         let mut all = AppliedRecords::default();
         while all.records < items.len() && (!self.strict || all.refused.is_empty()) {
             let rest = items.get(all.records..).unwrap_or_default();
@@ -89,7 +89,7 @@ impl Applier<'_> {
     }
 
     /// Returns how many of these records are applied together, at least one.
-    fn next_batch(&self, items: &[Item]) -> usize {
+    fn next_batch(&self, items: &[ImportItem]) -> usize {
         let mut named: HashSet<AlertKey> = HashSet::new();
         let (mut parts, mut has_others) = (0, false);
         for (index, item) in items.iter().enumerate().take(self.room.records) {
@@ -118,7 +118,7 @@ impl Applier<'_> {
     }
 
     /// Applies a batch, or applies nothing and sets smaller limits for the next batch.
-    async fn apply_some(&mut self, items: &[Item]) -> Result<AppliedRecords> {
+    async fn apply_some(&mut self, items: &[ImportItem]) -> Result<AppliedRecords> {
         if let [item] = items {
             self.room = self.room.larger();
             return self.apply_alone(item).await;
@@ -139,35 +139,35 @@ impl Applier<'_> {
         (self.counts, self.instant) = before;
         (self.counts.users, self.counts.groups) = (users, groups);
         match stop {
-            Stop::Alone(0) => {
+            BatchStop::Alone(0) => {
                 self.room.records = (self.room.records / 2).max(1);
                 match items.first() {
                     Some(item) => self.apply_alone(item).await,
                     None => Ok(AppliedRecords::default()),
                 }
             }
-            Stop::Alone(place) => {
+            BatchStop::Alone(place) => {
                 debug!(place, "a record of an import is done alone");
                 self.room.records = place;
                 Ok(AppliedRecords::default())
             }
-            Stop::OutOfOrder => {
+            BatchStop::OutOfOrder => {
                 self.room.in_order = true;
                 Ok(AppliedRecords::default())
             }
-            Stop::Failed(Error::Busy) if self.room.waits < WAITS_MAX => {
+            BatchStop::Failed(Error::Busy) if self.room.waits < WAITS_MAX => {
                 self.room.waits += 1;
                 Ok(AppliedRecords::default())
             }
-            Stop::Refused => self.one_by_one(items).await,
-            Stop::Failed(error) => {
+            BatchStop::Refused => self.one_by_one(items).await,
+            BatchStop::Failed(error) => {
                 warn!(%error, records = items.len(), "records of an import that shared a transaction are done one by one");
                 self.one_by_one(items).await
             }
         }
     }
 
-    async fn one_by_one(&mut self, items: &[Item]) -> Result<AppliedRecords> {
+    async fn one_by_one(&mut self, items: &[ImportItem]) -> Result<AppliedRecords> {
         let mut all = AppliedRecords::default();
         for item in items {
             all.add(self.apply_alone(item).await?);
@@ -178,14 +178,14 @@ impl Applier<'_> {
         Ok(all)
     }
 
-    async fn apply_alone(&mut self, item: &Item) -> Result<AppliedRecords> {
+    async fn apply_alone(&mut self, item: &ImportItem) -> Result<AppliedRecords> {
         match &item.record {
             Ok(record) => self.apply_one(item.line, record).await,
             Err(bad) => Ok(AppliedRecords::refused(bad.clone())),
         }
     }
 
-    async fn apply_together(&mut self, items: &[Item]) -> Result<AppliedRecords, Stop> {
+    async fn apply_together(&mut self, items: &[ImportItem]) -> Result<AppliedRecords, BatchStop> {
         let mut applied = AppliedRecords { records: items.len(), ..AppliedRecords::default() };
         let records: Vec<(usize, u64, &Record)> = items
             .iter()
@@ -211,12 +211,12 @@ impl Applier<'_> {
                     applied.refused.extend(refused);
                     applied.odd.extend(odd);
                 }
-                Err(Error::Busy) => return Err(Stop::Alone(place)),
-                Err(fault) => return Err(Stop::Failed(fault)),
+                Err(Error::Busy) => return Err(BatchStop::Alone(place)),
+                Err(fault) => return Err(BatchStop::Failed(fault)),
             }
         }
         if self.strict && !applied.refused.is_empty() {
-            return Err(Stop::Refused);
+            return Err(BatchStop::Refused);
         }
         if let Some(open) = self.open.take() {
             Box::pin(open.commit()).await?;
@@ -230,7 +230,7 @@ impl Applier<'_> {
         alerts: &[(usize, u64, &Record)],
         overtakes: bool,
         applied: &mut AppliedRecords,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), BatchStop> {
         let mut told = Vec::with_capacity(alerts.len());
         let now = self.app.clock.now();
         for (_, line, record) in alerts {
@@ -244,7 +244,7 @@ impl Applier<'_> {
         let Some(open) = self.open.as_mut().filter(|_| !told.is_empty()) else { return Ok(()) };
         let taken = Box::pin(open.ingest_told(command, told)).await?;
         if overtakes && taken.changes_incidents {
-            return Err(Stop::OutOfOrder);
+            return Err(BatchStop::OutOfOrder);
         }
         self.counts.alerts_created += taken.created as u64;
         self.counts.alerts_updated += taken.updated as u64;

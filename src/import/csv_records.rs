@@ -23,7 +23,7 @@ pub struct CsvRecord {
 
 /// The separator of fields and the end of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Form {
+pub struct CsvForm {
     /// The field separator: a comma, a semicolon, a tab or another byte.
     pub separator: u8,
     /// The end of a line.
@@ -33,7 +33,7 @@ pub struct Form {
 /// Reads records, the header first.
 pub struct CsvRecords<R> {
     lines: Lines<R>,
-    form: Form,
+    form: CsvForm,
     tally: Arc<LineTally>,
     /// Lines that were read and pushed back.
     returned: VecDeque<InputLine>,
@@ -48,7 +48,7 @@ pub type CsvReading = Result<CsvRecord, (u64, String)>;
 
 impl<R: BufRead> CsvRecords<R> {
     /// Starts at the header, which is line `first`.
-    pub fn new(reader: R, form: Form, first: u64, tally: Arc<LineTally>) -> Self {
+    pub fn new(reader: R, form: CsvForm, first: u64, tally: Arc<LineTally>) -> Self {
         let lines = Lines::new(reader, form.ends, first);
         Self { lines, form, tally, returned: VecDeque::new(), width: None, lost: false }
     }
@@ -128,12 +128,12 @@ impl<R: BufRead> Iterator for CsvRecords<R> {
 
 /// Tracks whether a quoted field is open. A quote opens a field only at the field's start, as in the `csv` crate.
 struct Quotes {
-    form: Form,
-    state: Field,
+    form: CsvForm,
+    state: CsvField,
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Field {
+enum CsvField {
     Start,
     Bare,
     Quoted,
@@ -142,27 +142,27 @@ enum Field {
 }
 
 impl Quotes {
-    fn new(form: Form) -> Self {
-        Self { form, state: Field::Start }
+    fn new(form: CsvForm) -> Self {
+        Self { form, state: CsvField::Start }
     }
 
     fn pass(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.state = match (self.state, *byte) {
-                (Field::Quoted, b'"') => Field::Closing,
-                (Field::Quoted, _) | (Field::Start | Field::Closing, b'"') => Field::Quoted,
-                (_, byte) if byte == self.form.separator || byte == self.form.ends.byte() => Field::Start,
-                _ => Field::Bare,
+                (CsvField::Quoted, b'"') => CsvField::Closing,
+                (CsvField::Quoted, _) | (CsvField::Start | CsvField::Closing, b'"') => CsvField::Quoted,
+                (_, byte) if byte == self.form.separator || byte == self.form.ends.byte() => CsvField::Start,
+                _ => CsvField::Bare,
             };
         }
     }
 
     fn open(&self) -> bool {
-        self.state == Field::Quoted
+        self.state == CsvField::Quoted
     }
 }
 
-fn record(lines: &[InputLine], form: Form) -> Result<CsvRecord, String> {
+fn record(lines: &[InputLine], form: CsvForm) -> Result<CsvRecord, String> {
     let line = lines.first().map_or(0, |line| line.number);
     if lines.iter().any(|line| line.cut) || lines.iter().map(|line| line.bytes.len()).sum::<usize>() > LINE_BYTES_MAX {
         return Err(format!("a record has at most {LINE_BYTES_MAX} bytes"));
@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Vec<CsvReading> {
-        let form = Form { separator: b',', ends: Ends::LineFeed };
+        let form = CsvForm { separator: b',', ends: Ends::LineFeed };
         CsvRecords::new(text.as_bytes(), form, 1, Arc::default()).map(Result::unwrap).collect()
     }
 

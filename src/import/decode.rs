@@ -16,7 +16,7 @@ const CHUNK_BYTES: usize = 16 * 1024;
 /// 0xFF, which is not valid UTF-8 either.
 pub struct Decoded<R> {
     inner: R,
-    form: Option<Form>,
+    form: Option<Encoding>,
     /// Bytes that are read and not yet decoded.
     carried: Vec<u8>,
     /// Bytes that are decoded and not yet returned, from `at`.
@@ -26,7 +26,7 @@ pub struct Decoded<R> {
 }
 
 #[derive(Clone, Copy)]
-enum Form {
+enum Encoding {
     Utf8,
     Utf16(fn([u8; 2]) -> u16),
 }
@@ -38,16 +38,16 @@ impl<R: Read> Decoded<R> {
     }
 
     /// Detects the encoding from the first bytes: by the byte order mark, else by the zero bytes of ASCII in UTF-16.
-    fn begin(&mut self) -> std::io::Result<Form> {
+    fn begin(&mut self) -> std::io::Result<Encoding> {
         let mut first = Vec::with_capacity(4);
         (&mut self.inner).take(4).read_to_end(&mut first)?;
         let (form, mark) = match first.as_slice() {
-            [0xef, 0xbb, 0xbf, ..] => (Form::Utf8, 3),
-            [0xff, 0xfe, ..] => (Form::Utf16(u16::from_le_bytes), 2),
-            [0xfe, 0xff, ..] => (Form::Utf16(u16::from_be_bytes), 2),
-            [a, 0, b, 0] if *a > 0 && *b > 0 => (Form::Utf16(u16::from_le_bytes), 0),
-            [0, a, 0, b] if *a > 0 && *b > 0 => (Form::Utf16(u16::from_be_bytes), 0),
-            _ => (Form::Utf8, 0),
+            [0xef, 0xbb, 0xbf, ..] => (Encoding::Utf8, 3),
+            [0xff, 0xfe, ..] => (Encoding::Utf16(u16::from_le_bytes), 2),
+            [0xfe, 0xff, ..] => (Encoding::Utf16(u16::from_be_bytes), 2),
+            [a, 0, b, 0] if *a > 0 && *b > 0 => (Encoding::Utf16(u16::from_le_bytes), 0),
+            [0, a, 0, b] if *a > 0 && *b > 0 => (Encoding::Utf16(u16::from_be_bytes), 0),
+            _ => (Encoding::Utf8, 0),
         };
         self.carried = first.split_off(mark);
         Ok(form)
@@ -98,7 +98,7 @@ impl<R: Read> Read for Decoded<R> {
             Some(form) => form,
             None => {
                 let form = self.begin()?;
-                if matches!(form, Form::Utf8) {
+                if matches!(form, Encoding::Utf8) {
                     self.ready = std::mem::take(&mut self.carried);
                 }
                 *self.form.insert(form)
@@ -109,9 +109,9 @@ impl<R: Read> Read for Decoded<R> {
                 return Ok(self.hand_on(buffer));
             }
             match form {
-                Form::Utf8 => return self.inner.read(buffer),
-                Form::Utf16(_) if self.ended => return Ok(0),
-                Form::Utf16(unit) => self.decode(unit)?,
+                Encoding::Utf8 => return self.inner.read(buffer),
+                Encoding::Utf16(_) if self.ended => return Ok(0),
+                Encoding::Utf16(unit) => self.decode(unit)?,
             }
         }
     }

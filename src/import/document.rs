@@ -11,12 +11,12 @@ use serde_json::value::RawValue;
 use super::lines::{Ends, LineTally, Lines};
 use super::odd::Odds;
 use super::values::{Piece, Values};
-use super::{Item, Items, Record, decode, keep};
+use super::{ImportItem, Items, Record, decode, keep};
 use crate::domain::Error;
 
 /// The place of an element: its value in the file, for line numbers, and the members before the list that holds it.
 #[derive(Clone, Copy)]
-pub struct Place<'a> {
+pub struct ElementPlace<'a> {
     text: &'a str,
     /// The line on which the value starts.
     first_line: u64,
@@ -25,7 +25,7 @@ pub struct Place<'a> {
     ends: Ends,
 }
 
-impl<'a> Place<'a> {
+impl<'a> ElementPlace<'a> {
     /// Returns the line on which a part of the value starts.
     pub fn line_of(&self, part: &RawValue) -> u64 {
         let start = (part.get().as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize);
@@ -36,7 +36,7 @@ impl<'a> Place<'a> {
 /// Turns the values of a file into records.
 pub trait FileDialect: Send + Sync + 'static {
     /// Adds the records of `value` to `items`.
-    fn read(&self, value: &RawValue, place: Place<'_>, items: &mut Vec<Item>);
+    fn read(&self, value: &RawValue, place: ElementPlace<'_>, items: &mut Vec<ImportItem>);
 }
 
 /// The layout of the values in a file.
@@ -73,7 +73,7 @@ pub fn items<D: FileDialect>(
         }
         if line.cut {
             let reason = line.text().err().unwrap_or_default();
-            return Box::new(std::iter::once(Ok(Item::bad(line.number, reason))));
+            return Box::new(std::iter::once(Ok(ImportItem::bad(line.number, reason))));
         }
         let values = Values::new(Cursor::new(line.bytes), ends, line.number);
         Box::new(Elements { values, ends, dialect: Arc::clone(&dialect), waiting: Vec::new().into_iter() })
@@ -85,11 +85,11 @@ struct Elements<R, D> {
     values: Values<R>,
     ends: Ends,
     dialect: Arc<D>,
-    waiting: std::vec::IntoIter<Item>,
+    waiting: std::vec::IntoIter<ImportItem>,
 }
 
 impl<R: std::io::Read, D: FileDialect> Iterator for Elements<R, D> {
-    type Item = crate::domain::Result<Item>;
+    type Item = crate::domain::Result<ImportItem>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
@@ -108,19 +108,19 @@ impl<R: std::io::Read, D: FileDialect> Iterator for Elements<R, D> {
     }
 }
 
-fn read_piece<D: FileDialect>(piece: Piece, envelope: &str, ends: Ends, dialect: &D, items: &mut Vec<Item>) {
+fn read_piece<D: FileDialect>(piece: Piece, envelope: &str, ends: Ends, dialect: &D, items: &mut Vec<ImportItem>) {
     let first_line = piece.line;
     let text = match piece.text {
         Ok(text) => text,
-        Err(reason) => return items.push(Item::bad(first_line, reason)),
+        Err(reason) => return items.push(ImportItem::bad(first_line, reason)),
     };
     let marked = decode::escapes(&text);
     let text = controls(&marked);
     match serde_json::from_str::<&RawValue>(&text) {
-        Ok(value) => dialect.read(value, Place { text: &text, first_line, envelope, ends }, items),
+        Ok(value) => dialect.read(value, ElementPlace { text: &text, first_line, envelope, ends }, items),
         Err(error) => {
             let line = first_line + (error.line() as u64).saturating_sub(1);
-            items.push(Item::bad(line, not_json(&error)));
+            items.push(ImportItem::bad(line, not_json(&error)));
         }
     }
 }
@@ -156,14 +156,14 @@ fn controls(json: &str) -> Cow<'_, str> {
 /// Returns the elements of an array, or of the array in `value`; otherwise the value itself.
 pub fn elements(value: &RawValue) -> Vec<&RawValue> {
     #[derive(Deserialize)]
-    struct List<'a> {
+    struct RecordList<'a> {
         #[serde(borrow, default)]
         value: Option<&'a RawValue>,
     }
     if let Ok(elements) = serde_json::from_str::<Vec<&RawValue>>(value.get()) {
         return elements;
     }
-    if let Ok(List { value: Some(inner) }) = serde_json::from_str(value.get())
+    if let Ok(RecordList { value: Some(inner) }) = serde_json::from_str(value.get())
         && let Ok(elements) = serde_json::from_str::<Vec<&RawValue>>(inner.get())
     {
         return elements;
@@ -237,10 +237,10 @@ fn expected_in_words(expected: &str) -> &str {
 }
 
 /// Adds the records of one element with their odd parts, or the reason why there is no record.
-pub fn push(items: &mut Vec<Item>, odds: Odds, records: Result<Vec<Record>, String>) {
+pub fn push(items: &mut Vec<ImportItem>, odds: Odds, records: Result<Vec<Record>, String>) {
     let line = odds.line();
     match records {
         Ok(records) => items.extend(keep::records(records, odds)),
-        Err(reason) => items.push(Item::bad(line, reason)),
+        Err(reason) => items.push(ImportItem::bad(line, reason)),
     }
 }

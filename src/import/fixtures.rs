@@ -4,10 +4,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Format, Item, detect};
+use super::{Format, ImportItem, detect};
 
 /// Returns the records of a text.
-pub(super) fn read(text: impl Into<Vec<u8>>, format: Format) -> Vec<Item> {
+pub(super) fn read(text: impl Into<Vec<u8>>, format: Format) -> Vec<ImportItem> {
     let reader = std::io::Cursor::new(text.into());
     let (_, items) = detect::items(reader, Some(format), &Arc::default()).unwrap();
     items.map(Result::unwrap).collect()

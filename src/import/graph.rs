@@ -7,13 +7,13 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::document::{self, FileDialect, Place};
+use super::document::{self, ElementPlace, FileDialect};
 use super::lenient::{self, By};
 use super::odd::Odds;
 use super::record::{
     AlertRecord, AlertRef, CommentRecord, IncidentRecord, Party, Person, Remark, TagRecord, UpdateRecord,
 };
-use super::{Item, Record, decode, entities, words};
+use super::{ImportItem, Record, decode, entities, words};
 use crate::domain::classification::Classification;
 use crate::domain::incident::{Severity, Status};
 use crate::domain::{Instant, text};
@@ -28,7 +28,7 @@ const UNNAMED_PROVIDER: &str = "Microsoft Graph";
 pub struct Graph;
 
 impl FileDialect for Graph {
-    fn read(&self, value: &RawValue, place: Place<'_>, items: &mut Vec<Item>) {
+    fn read(&self, value: &RawValue, place: ElementPlace<'_>, items: &mut Vec<ImportItem>) {
         let wrapped = document::parse::<Wrapper<'_>>(value).unwrap_or_default();
         let path = wrapped.request.and_then(|request| request.path);
         let body = wrapped.response.and_then(|response| response.body).unwrap_or(value);
@@ -81,7 +81,7 @@ struct GraphElement {
     title: Option<String>,
 }
 
-fn read_element(value: &RawValue, incident: Option<&str>, place: Place<'_>, items: &mut Vec<Item>) {
+fn read_element(value: &RawValue, incident: Option<&str>, place: ElementPlace<'_>, items: &mut Vec<ImportItem>) {
     let mut odds = Odds::new(place.line_of(value), value.get());
     // Its odd fields are reported where they are read; here they only identify the type.
     let told = lenient::properties::<GraphElement>(value, &mut Odds::new(0, ""));
@@ -125,7 +125,7 @@ struct GraphIncident<'a> {
 }
 
 /// Reads an incident after its alerts, each of which is an element of its own.
-fn incident(element: &RawValue, mut odds: Odds, place: Place<'_>, items: &mut Vec<Item>) {
+fn incident(element: &RawValue, mut odds: Odds, place: ElementPlace<'_>, items: &mut Vec<ImportItem>) {
     let mut room = String::new();
     let by = By {
         always: "",
@@ -328,7 +328,7 @@ mod tests {
     use crate::domain::tag::TagKind;
     use crate::import::{Format, fixtures};
 
-    fn read(text: &str) -> Vec<Item> {
+    fn read(text: &str) -> Vec<ImportItem> {
         fixtures::read(text.to_owned(), Format::Graph)
     }
 
@@ -375,7 +375,7 @@ mod tests {
     fn the_documented_incident_and_comments_read_whole() {
         let Some(text) = fixtures::shared("graph-security/incident_list.json") else { return };
         let items = read(&text);
-        let [Item { record: Ok(Record::Incident(incident)), .. }] = items.as_slice() else { panic!("{items:?}") };
+        let [ImportItem { record: Ok(Record::Incident(incident)), .. }] = items.as_slice() else { panic!("{items:?}") };
         assert_eq!((incident.external_id.as_str(), incident.status), ("2972395", Some(Status::New)));
         assert_eq!(incident.classification, Some(Classification::TruePositive(Threat::MultiStageAttack)));
         assert_eq!(incident.tags.iter().map(|tag| tag.kind).collect::<Vec<_>>(), [TagKind::Custom, TagKind::Expert]);

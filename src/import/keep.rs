@@ -12,7 +12,7 @@ use super::record::{
     UpdateRecord, UserRecord,
 };
 use super::times;
-use super::{Item, Odd};
+use super::{ImportItem, Odd};
 use crate::domain::account::ACCOUNT_CHARS_MAX;
 use crate::domain::alert::{
     ALERTS_PER_LINK_MAX, DESCRIPTION_CHARS_MAX as ALERT_DESCRIPTION_CHARS_MAX, ENTITIES_PER_ALERT_MAX, LABELS_MAX,
@@ -34,7 +34,7 @@ const HEADING: &str = "Parts of this record that could not be read, as they came
 const CODES_MAX: usize = 5;
 
 /// Returns the records of one element within the desk's bounds. The odd parts go with the first record.
-pub fn records(records: Vec<Record>, mut odds: Odds) -> Vec<Item> {
+pub fn records(records: Vec<Record>, mut odds: Odds) -> Vec<ImportItem> {
     let line = odds.line();
     let mut kept: Vec<Record> = Vec::with_capacity(records.len());
     for record in records {
@@ -56,8 +56,11 @@ pub fn records(records: Vec<Record>, mut odds: Odds) -> Vec<Item> {
         let more = stay_with(record, &told, raw);
         kept.extend(more);
     }
-    let mut items: Vec<Item> =
-        kept.into_iter().flat_map(parts).map(|record| Item { line, record: Ok(record), odd: Vec::new() }).collect();
+    let mut items: Vec<ImportItem> = kept
+        .into_iter()
+        .flat_map(parts)
+        .map(|record| ImportItem { line, record: Ok(record), odd: Vec::new() })
+        .collect();
     if let Some(first) = items.first_mut() {
         first.odd = odd;
     }

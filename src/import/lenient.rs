@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::decode;
 use super::document::reason;
 use super::odd::Odds;
-use super::times::{self, Told};
+use super::times::{self, ToldTime};
 
 /// The largest nested object whose members are tried one by one, in members and in bytes: the object is read as often
 /// as it has members.
@@ -104,13 +104,13 @@ fn in_another_form(text: &str) -> Option<(String, String)> {
         b'"' => {
             let time: String = serde_json::from_str(text).ok()?;
             match times::read(&time)? {
-                Told::At(at) => {
+                ToldTime::At(at) => {
                     Some((format!("\"{}\"", at.to_rfc3339()), format!("\"{time}\" is read as {}", at.to_rfc3339())))
                 }
-                Told::Unzoned(at) => {
+                ToldTime::Unzoned(at) => {
                     Some((format!("\"{}\"", at.to_rfc3339()), format!("\"{time}\" has no zone, and is read as UTC")))
                 }
-                Told::Never => Some(("null".to_owned(), format!("\"{time}\" is read as no time"))),
+                ToldTime::Never => Some(("null".to_owned(), format!("\"{time}\" is read as no time"))),
             }
         }
         b'{' | b'[' => None,
@@ -196,8 +196,8 @@ struct Members<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Members<'de> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl<'de> Visitor<'de> for Reader {
+        struct LenientReader;
+        impl<'de> Visitor<'de> for LenientReader {
             type Value = Members<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -212,7 +212,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
                 Ok(Members(members))
             }
         }
-        from.deserialize_map(Reader)
+        from.deserialize_map(LenientReader)
     }
 }
 

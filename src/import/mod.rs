@@ -36,7 +36,7 @@ use std::time::{Duration, Instant};
 
 pub use odd::Odd;
 pub use record::Record;
-pub use summary::{Counts, ImportSummary, ImportVerdict, print_summary};
+pub use summary::{ImportCounts, ImportSummary, ImportVerdict, print_summary};
 
 use self::apply::Applier;
 use self::lines::LineTally;
@@ -82,7 +82,7 @@ impl std::str::FromStr for Format {
 
 /// One record of a file, or the reason why it could not be read.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Item {
+pub struct ImportItem {
     /// The line it starts on, from 1.
     pub line: u64,
     /// The record.
@@ -101,9 +101,9 @@ pub struct Bad {
 }
 
 /// The records of a file, in its order. An error of the file itself ends them.
-pub type Items = Box<dyn Iterator<Item = crate::domain::Result<Item>> + Send>;
+pub type Items = Box<dyn Iterator<Item = crate::domain::Result<ImportItem>> + Send>;
 
-impl Item {
+impl ImportItem {
     fn bad(line: u64, reason: impl AsRef<str>) -> Self {
         let reason = decode::plain(reason.as_ref()).into_owned();
         Self { line, record: Err(Bad { line, reason }), odd: Vec::new() }
@@ -142,12 +142,12 @@ pub struct Progress {
 }
 
 /// A file to import, or another source that is read like a file.
-pub struct Source {
+pub struct ImportSource {
     reader: Box<dyn std::io::Read + Send>,
     bytes_total: Option<u64>,
 }
 
-impl Source {
+impl ImportSource {
     /// Opens a file.
     pub fn open(path: &std::path::Path) -> crate::domain::Result<Self> {
         let failed = |error: std::io::Error| {
@@ -174,7 +174,7 @@ impl Source {
 /// pauses. Reads block, so run this where blocking does no harm, as the command line does.
 pub async fn import(
     app: &App,
-    source: Source,
+    source: ImportSource,
     options: Options,
     mut progress: impl FnMut(Progress),
 ) -> crate::domain::Result<ImportSummary> {
@@ -200,7 +200,7 @@ pub async fn import(
 }
 
 /// Reads the next records, and returns whether there are more. An error of the file comes after the records before it.
-fn read_some(items: &mut Items, tally: &LineTally) -> (Vec<Item>, crate::domain::Result<bool>) {
+fn read_some(items: &mut Items, tally: &LineTally) -> (Vec<ImportItem>, crate::domain::Result<bool>) {
     let (begun, start) = (Instant::now(), tally.bytes.load(Ordering::Relaxed));
     let mut read = Vec::new();
     for item in items {
@@ -219,7 +219,7 @@ fn read_some(items: &mut Items, tally: &LineTally) -> (Vec<Item>, crate::domain:
 /// Applies records and notes their outcomes; in strict mode up to the first bad record.
 async fn apply_all(
     applier: &mut Applier<'_>,
-    mut items: Vec<Item>,
+    mut items: Vec<ImportItem>,
     summary: &mut ImportSummary,
 ) -> crate::domain::Result<()> {
     let odd: Vec<Vec<Odd>> = items.iter_mut().map(|item| std::mem::take(&mut item.odd)).collect();
@@ -243,7 +243,7 @@ pub async fn apply_records(
     let mut items = records
         .into_iter()
         .zip(1..)
-        .map(|(record, line)| Item { line, record: Ok(record), odd: Vec::new() })
+        .map(|(record, line)| ImportItem { line, record: Ok(record), odd: Vec::new() })
         .peekable();
     while items.peek().is_some() {
         let some = items.by_ref().take(READ_RECORDS).collect();

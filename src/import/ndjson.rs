@@ -4,16 +4,16 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::document::{self, FileDialect, Place};
+use super::document::{self, ElementPlace, FileDialect};
 use super::lenient::{self, By};
 use super::odd::Odds;
-use super::{Item, Record};
+use super::{ImportItem, Record};
 
 /// Reads records of the desk's own format.
 pub struct OwnFormat;
 
 impl FileDialect for OwnFormat {
-    fn read(&self, value: &RawValue, place: Place<'_>, items: &mut Vec<Item>) {
+    fn read(&self, value: &RawValue, place: ElementPlace<'_>, items: &mut Vec<ImportItem>) {
         for element in document::elements(value) {
             let mut odds = Odds::new(place.line_of(element), element.get());
             let record = record(element, &mut odds).map(|record| vec![record]);
@@ -88,7 +88,7 @@ mod tests {
     use crate::import::record::{Party, UpdateRecord};
     use crate::import::{Bad, Format, fixtures};
 
-    fn read(text: &'static str) -> Vec<Item> {
+    fn read(text: &'static str) -> Vec<ImportItem> {
         fixtures::read(text.to_owned(), Format::Watchfloor)
     }
 

@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::csv_records::{CsvRecord, CsvRecords, Form};
+use super::csv_records::{CsvForm, CsvRecord, CsvRecords};
 use super::document::{self, Layout};
 use super::lines::{Ends, LineTally};
 use super::odd::Odds;
 use super::record::{AlertRecord, EntityRecord};
-use super::times::{self, Told};
-use super::{Item, Items, Record, entities, lenient, words};
+use super::times::{self, ToldTime};
+use super::{ImportItem, Items, Record, entities, lenient, words};
 use crate::domain::entity::EntityKind;
 use crate::domain::incident::Severity;
 use crate::domain::{Error, Instant, Result};
@@ -76,7 +76,7 @@ pub fn items(
         reader.skip_until(ends.byte()).map_err(|error| Error::fault("read a row", error))?;
         first += 1;
     }
-    let mut records = CsvRecords::new(reader, Form { separator, ends }, first, tally);
+    let mut records = CsvRecords::new(reader, CsvForm { separator, ends }, first, tally);
     let header = match records.next().transpose().map_err(|error| Error::fault("read a row", error))? {
         Some(Ok(header)) if has_columns(header.fields.iter().map(String::as_str)) => header.fields,
         Some(_) => {
@@ -89,10 +89,10 @@ pub fn items(
         None => return Ok(Box::new(std::iter::empty())),
     };
     let columns: HashMap<String, usize> = header.iter().map(|name| column(name)).zip(0..).collect();
-    let rows = records.flat_map(move |record| -> Vec<Result<Item>> {
+    let rows = records.flat_map(move |record| -> Vec<Result<ImportItem>> {
         match record {
             Err(error) => vec![Err(Error::fault("read a row", error))],
-            Ok(Err((line, reason))) => vec![Ok(Item::bad(line, reason))],
+            Ok(Err((line, reason))) => vec![Ok(ImportItem::bad(line, reason))],
             // Concatenated files repeat the header.
             Ok(Ok(record)) if record.fields == header => Vec::new(),
             Ok(Ok(record)) => {
@@ -141,8 +141,8 @@ impl AlertRow<'_> {
     fn time(&self, names: &[&str], called: &str, odds: &mut Odds) -> Option<Instant> {
         let text = self.text(names)?;
         match times::read(text) {
-            Some(Told::At(at) | Told::Unzoned(at)) => return Some(at),
-            Some(Told::Never) => odds.assume(called, text, format!("\"{text}\" is read as no time")),
+            Some(ToldTime::At(at) | ToldTime::Unzoned(at)) => return Some(at),
+            Some(ToldTime::Never) => odds.assume(called, text, format!("\"{text}\" is read as no time")),
             None => odds.keep(called, text, format!("\"{text}\" is no time")),
         }
         None
@@ -231,7 +231,7 @@ mod tests {
 
     const HEADER: &str = "TimeGenerated [UTC],ProviderName,ProviderAlertId,DisplayName,AlertSeverity,Status,Tactics,Entities,CompromisedEntity\n";
 
-    fn read(text: String) -> Vec<Item> {
+    fn read(text: String) -> Vec<ImportItem> {
         fixtures::read(text, Format::SecurityAlert)
     }
 
@@ -248,7 +248,7 @@ mod tests {
         let entities: Vec<(EntityKind, &str)> =
             alert.entities.iter().map(|entity| (entity.kind, entity.value.as_str())).collect();
         assert_eq!(entities, [(EntityKind::Device, "ledger-prod"), (EntityKind::Ip, "203.0.113.9")]);
-        let told = |item: &Item| match &item.record {
+        let told = |item: &ImportItem| match &item.record {
             Ok(_) => item.odd.iter().map(|odd| (odd.line, format!("{}: {}", odd.field, odd.reason))).collect(),
             Err(bad) => vec![(bad.line, bad.reason.clone())],
         };

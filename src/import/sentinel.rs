@@ -11,10 +11,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use super::document::{self, FileDialect, Place};
+use super::document::{self, ElementPlace, FileDialect};
 use super::lenient::{self, By};
 use super::odd::Odds;
-use super::{Item, Record, sentinel_resources as resources, words};
+use super::{ImportItem, Record, sentinel_resources as resources, words};
 
 /// The source of its incidents.
 pub const SOURCE: &str = "sentinel";
@@ -26,7 +26,7 @@ pub const PROVIDER: &str = "Microsoft Sentinel";
 pub struct Sentinel;
 
 impl FileDialect for Sentinel {
-    fn read(&self, value: &RawValue, place: Place<'_>, items: &mut Vec<Item>) {
+    fn read(&self, value: &RawValue, place: ElementPlace<'_>, items: &mut Vec<ImportItem>) {
         for element in document::elements(value) {
             read_element(element, None, place, items);
         }
@@ -66,7 +66,7 @@ struct ExampleParameters<'a> {
     relation: Option<&'a RawValue>,
 }
 
-fn read_element(value: &RawValue, incident: Option<&str>, place: Place<'_>, items: &mut Vec<Item>) {
+fn read_element(value: &RawValue, incident: Option<&str>, place: ElementPlace<'_>, items: &mut Vec<ImportItem>) {
     let mut odds = Odds::new(place.line_of(value), value.get());
     let mut room = String::new();
     let element: SentinelElement<'_> = match element(value, &mut room, &mut odds) {
@@ -93,7 +93,7 @@ fn element<'a>(value: &'a RawValue, room: &'a mut String, odds: &mut Odds) -> Re
 }
 
 /// Reads one example of the REST specification: the first response with a body, else the request.
-fn read_example(element: &SentinelElement<'_>, odds: Odds, place: Place<'_>, items: &mut Vec<Item>) {
+fn read_example(element: &SentinelElement<'_>, odds: Odds, place: ElementPlace<'_>, items: &mut Vec<ImportItem>) {
     #[derive(Deserialize)]
     struct ExampleResponse<'a> {
         #[serde(borrow)]
@@ -179,7 +179,7 @@ fn resource(
 fn by_properties(properties: &RawValue) -> &'static str {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct Told<'a> {
+    struct TypedProperties<'a> {
         #[serde(borrow)]
         title: Option<&'a RawValue>,
         #[serde(borrow)]
@@ -192,10 +192,12 @@ fn by_properties(properties: &RawValue) -> &'static str {
         alert_display_name: Option<&'a RawValue>,
     }
     match document::parse(properties) {
-        Ok(Told { related_resource_id: Some(_), .. }) => "relations",
-        Ok(Told { system_alert_id: Some(_), .. } | Told { alert_display_name: Some(_), .. }) => "alerts",
-        Ok(Told { title: Some(_), .. }) => "incidents",
-        Ok(Told { message: Some(_), .. }) => "comments",
+        Ok(TypedProperties { related_resource_id: Some(_), .. }) => "relations",
+        Ok(TypedProperties { system_alert_id: Some(_), .. } | TypedProperties { alert_display_name: Some(_), .. }) => {
+            "alerts"
+        }
+        Ok(TypedProperties { title: Some(_), .. }) => "incidents",
+        Ok(TypedProperties { message: Some(_), .. }) => "comments",
         _ => "",
     }
 }
@@ -226,13 +228,13 @@ mod tests {
     use crate::import::record::{IncidentRecord, Party, Person};
     use crate::import::{Format, fixtures};
 
-    fn read(text: &str) -> Vec<Item> {
+    fn read(text: &str) -> Vec<ImportItem> {
         fixtures::read(text.to_owned(), Format::Sentinel)
     }
 
-    fn incidents(items: &[Item]) -> Vec<&IncidentRecord> {
+    fn incidents(items: &[ImportItem]) -> Vec<&IncidentRecord> {
         let incident = |item| match item {
-            &Item { record: Ok(Record::Incident(ref incident)), .. } => Some(&**incident),
+            &ImportItem { record: Ok(Record::Incident(ref incident)), .. } => Some(&**incident),
             _ => None,
         };
         items.iter().filter_map(incident).collect()

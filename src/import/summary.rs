@@ -7,7 +7,7 @@ use crate::domain::text;
 
 /// The result of an import in numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct ImportCounts {
     /// Users that were created or updated.
     pub users: u64,
     /// Groups that were created or updated.
@@ -42,7 +42,7 @@ pub struct ImportSummary {
     /// The number of records that were read, bad records included.
     pub records: u64,
     /// The changes by kind.
-    pub counts: Counts,
+    pub counts: ImportCounts,
     /// The number of bad records.
     pub bad_total: u64,
     /// The first bad records, at most [`NAMED_MAX`].
@@ -94,7 +94,7 @@ impl ImportSummary {
         Self {
             format,
             records: 0,
-            counts: Counts::default(),
+            counts: ImportCounts::default(),
             bad_total: 0,
             bad: Vec::new(),
             partial: 0,

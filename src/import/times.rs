@@ -6,7 +6,7 @@ use crate::domain::Instant;
 
 /// The meaning of a text as a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum ToldTime {
     /// An instant.
     At(Instant),
     /// An instant under the assumption of UTC, because the text has no zone.
@@ -32,19 +32,19 @@ const UNZONED: [&str; 9] = [
 const ZONED: [&str; 3] = ["%Y-%m-%dT%H:%M:%S%.f%z", "%Y-%m-%d %H:%M:%S%.f %z", "%Y-%m-%dT%H:%M%z"];
 
 /// Reads a time; `None` if the text is no time.
-pub fn read(text: &str) -> Option<Told> {
+pub fn read(text: &str) -> Option<ToldTime> {
     let text = text.trim();
     let text = text.strip_suffix("UTC").map_or(text, str::trim_end);
     if let Ok(at) = DateTime::parse_from_rfc3339(text) {
-        return Some(told(at.to_utc(), Told::At));
+        return Some(told(at.to_utc(), ToldTime::At));
     }
     if let Some(at) = ZONED.iter().find_map(|form| DateTime::parse_from_str(text, form).ok()) {
-        return Some(told(at.to_utc(), Told::At));
+        return Some(told(at.to_utc(), ToldTime::At));
     }
     if let Some(at) = text.strip_suffix(['Z', 'z']).and_then(unzoned) {
-        return Some(told(at.and_utc(), Told::At));
+        return Some(told(at.and_utc(), ToldTime::At));
     }
-    Some(told(unzoned(text)?.and_utc(), Told::Unzoned))
+    Some(told(unzoned(text)?.and_utc(), ToldTime::Unzoned))
 }
 
 fn unzoned(text: &str) -> Option<NaiveDateTime> {
@@ -54,8 +54,8 @@ fn unzoned(text: &str) -> Option<NaiveDateTime> {
         .or_else(|| NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0))
 }
 
-fn told(at: Instant, form: fn(Instant) -> Told) -> Told {
-    if is_never(at) { Told::Never } else { form(at) }
+fn told(at: Instant, form: fn(Instant) -> ToldTime) -> ToldTime {
+    if is_never(at) { ToldTime::Never } else { form(at) }
 }
 
 /// Returns whether an instant is .NET's `DateTime.MinValue` or `MaxValue`, in any zone.
@@ -80,9 +80,9 @@ mod tests {
             "2024-03-01 12:00:00 +0000",
             "2024-03-01T12:00:00z",
         ] {
-            assert_eq!(read(text), Some(Told::At(noon)), "{text}");
+            assert_eq!(read(text), Some(ToldTime::At(noon)), "{text}");
         }
-        assert_eq!(read("2024-03-01T12:00:00.1234567Z"), Some(Told::At(exact)));
+        assert_eq!(read("2024-03-01T12:00:00.1234567Z"), Some(ToldTime::At(exact)));
         for text in [
             "2024-03-01T12:00:00",
             "2024-03-01 12:00:00.000",
@@ -92,7 +92,7 @@ mod tests {
             "2024-03-01 12:00",
             "2024-03-01 12:00:00 UTC",
         ] {
-            assert_eq!(read(text), Some(Told::Unzoned(noon)), "{text}");
+            assert_eq!(read(text), Some(ToldTime::Unzoned(noon)), "{text}");
         }
         for text in [
             "0001-01-01T00:00:00Z",
@@ -102,7 +102,7 @@ mod tests {
             "0001-01-01",
             "9999-12-31T23:59:59.9999999Z",
         ] {
-            assert_eq!(read(text), Some(Told::Never), "{text}");
+            assert_eq!(read(text), Some(ToldTime::Never), "{text}");
         }
         for text in ["", "yesterday", "2024-02-30", "2024-13-01T00:00:00Z", "12:00", "1709294400", "🕛"] {
             assert_eq!(read(text), None, "{text}");

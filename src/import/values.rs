@@ -30,14 +30,14 @@ pub struct Piece {
 /// Reads values one by one.
 pub struct Values<R> {
     bytes: Bytes<R>,
-    place: Place,
+    place: ReadPlace,
     envelope: String,
     /// Whether a value was broken and no whole value has followed. The rest of a broken value is not reported again.
     lost: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum ReadPlace {
     /// Before a value, or after the last.
     Top,
     /// In a list, alone or inside an object.
@@ -50,7 +50,7 @@ enum Place {
 }
 
 /// The outcome of reading a value.
-enum Outcome {
+enum ReadOutcome {
     Whole,
     /// The list of an object begins here.
     List,
@@ -64,7 +64,7 @@ impl<R: Read> Values<R> {
     /// Makes a reader of values from `reader`. The number of its first line is `first`.
     pub fn new(reader: R, ends: Ends, first: u64) -> Self {
         let bytes = Bytes { reader, chunk: Vec::new(), at: 0, line: first, ends, indent: Some(Vec::new()) };
-        Self { bytes, place: Place::Top, envelope: String::new(), lost: false }
+        Self { bytes, place: ReadPlace::Top, envelope: String::new(), lost: false }
     }
 
     /// Returns the object's members before its list, as an object of their own: `{"@odata.context": …}`.
@@ -75,30 +75,31 @@ impl<R: Read> Values<R> {
     fn read(&mut self) -> std::io::Result<Option<Piece>> {
         loop {
             match self.place {
-                Place::Ended => return Ok(None),
-                Place::Rest => {
+                ReadPlace::Ended => return Ok(None),
+                ReadPlace::Rest => {
                     // The members after the list are links and counts.
                     let line = self.bytes.line;
-                    self.place = Place::Top;
-                    if let Outcome::Broken(reason) = self.skip_rest()? {
+                    self.place = ReadPlace::Top;
+                    if let ReadOutcome::Broken(reason) = self.skip_rest()? {
                         return Ok(Some(bad(line, reason)));
                     }
                 }
-                Place::Top | Place::List { .. } => {
-                    let Some(first) = self.bytes.next_visible(self.place != Place::Top)? else {
-                        let in_list = self.place != Place::Top;
-                        self.place = Place::Ended;
+                ReadPlace::Top | ReadPlace::List { .. } => {
+                    let Some(first) = self.bytes.next_visible(self.place != ReadPlace::Top)? else {
+                        let in_list = self.place != ReadPlace::Top;
+                        self.place = ReadPlace::Ended;
                         let reason = "the file ends inside a list: was it cut?";
                         return Ok(in_list.then(|| bad(self.bytes.line, reason)));
                     };
                     match (first, self.place) {
-                        (b'[', Place::Top) => self.place = Place::List { object: false },
-                        (b']', Place::List { object }) => {
-                            self.place = if object { Place::Rest } else { Place::Top };
+                        (b'[', ReadPlace::Top) => self.place = ReadPlace::List { object: false },
+                        (b']', ReadPlace::List { object }) => {
+                            self.place = if object { ReadPlace::Rest } else { ReadPlace::Top };
                         }
                         _ => {
                             if let Some(piece) = self.value(first)? {
-                                let is_rest = self.lost && self.place != Place::Top && !matches!(first, b'{' | b'[');
+                                let is_rest =
+                                    self.lost && self.place != ReadPlace::Top && !matches!(first, b'{' | b'[');
                                 if !is_rest {
                                     self.lost = piece.text.is_err();
                                     return Ok(Some(piece));
@@ -116,21 +117,21 @@ impl<R: Read> Values<R> {
         // The byte was already consumed, and does not end a line.
         let line = self.bytes.line;
         let indent = self.bytes.indent.take().filter(|_| matches!(first, b'{' | b'['));
-        if self.place == Place::Top && !matches!(first, b'{' | b'[') {
+        if self.place == ReadPlace::Top && !matches!(first, b'{' | b'[') {
             let text = decode::text(self.bytes.rest_of_line(first)?.trim_ascii());
             return Ok(Some(Piece { line, text: Ok(text) }));
         }
-        let mut value = Scan::new(first, self.place == Place::Top);
+        let mut value = Scan::new(first, self.place == ReadPlace::Top);
         let outcome = self.scan(&mut value, indent.as_deref())?;
         let text = match outcome {
-            Outcome::Whole => Ok(decode::text(&value.bytes)),
-            Outcome::List => {
-                self.place = Place::List { object: true };
+            ReadOutcome::Whole => Ok(decode::text(&value.bytes)),
+            ReadOutcome::List => {
+                self.place = ReadPlace::List { object: true };
                 self.envelope = envelope(&value.bytes);
                 return Ok(None);
             }
-            Outcome::Large => Err(format!("a record has at most {LINE_BYTES_MAX} bytes")),
-            Outcome::Broken(reason) => {
+            ReadOutcome::Large => Err(format!("a record has at most {LINE_BYTES_MAX} bytes")),
+            ReadOutcome::Broken(reason) => {
                 match value.next_of_its_kind(indent.as_deref(), self.bytes.ends) {
                     Some(at) => {
                         self.bytes.give_back(&value.bytes[at..]);
@@ -146,25 +147,25 @@ impl<R: Read> Values<R> {
         Ok(Some(Piece { line, text }))
     }
 
-    fn scan(&mut self, value: &mut Scan, indent: Option<&[u8]>) -> std::io::Result<Outcome> {
+    fn scan(&mut self, value: &mut Scan, indent: Option<&[u8]>) -> std::io::Result<ReadOutcome> {
         // Whether the value is too large, so that it is skipped and not kept.
         let mut large = false;
         // The content of the line so far, as long as the next value may begin on it.
         let mut start_of_line: Option<Vec<u8>> = None;
         loop {
             if value.is_over() {
-                return Ok(if large { Outcome::Large } else { Outcome::Whole });
+                return Ok(if large { ReadOutcome::Large } else { ReadOutcome::Whole });
             }
             let Some(byte) = self.bytes.next()? else {
                 return Ok(match (large, value.is_scalar()) {
-                    (true, _) => Outcome::Large,
-                    (false, true) => Outcome::Whole,
-                    (false, false) => Outcome::Broken("it ends in the middle"),
+                    (true, _) => ReadOutcome::Large,
+                    (false, true) => ReadOutcome::Whole,
+                    (false, false) => ReadOutcome::Broken("it ends in the middle"),
                 });
             };
             if value.is_scalar() && matches!(byte, b',' | b']' | b'}' | b' ' | b'\t' | b'\r' | b'\n') {
                 self.bytes.give_back_one(byte);
-                return Ok(if large { Outcome::Large } else { Outcome::Whole });
+                return Ok(if large { ReadOutcome::Large } else { ReadOutcome::Whole });
             }
             if large && let Some(indent) = indent {
                 if byte == self.bytes.ends.byte() {
@@ -176,7 +177,7 @@ impl<R: Read> Values<R> {
                         let start = std::mem::take(start);
                         self.bytes.give_back(&start);
                         self.bytes.indent = Some(Vec::new());
-                        return Ok(Outcome::Large);
+                        return Ok(ReadOutcome::Large);
                     }
                     if start.len() > indent.len() {
                         start_of_line = None;
@@ -184,15 +185,15 @@ impl<R: Read> Values<R> {
                 }
             }
             match value.step(byte, !large) {
-                Step::On => {}
-                Step::List => return Ok(Outcome::List),
+                ValueStep::On => {}
+                ValueStep::List => return Ok(ReadOutcome::List),
                 // A skipped value may be broken: the search for the next value or the end goes on.
-                Step::Broken(_) if large => {}
-                Step::Broken(reason) => return Ok(Outcome::Broken(reason)),
+                ValueStep::Broken(_) if large => {}
+                ValueStep::Broken(reason) => return Ok(ReadOutcome::Broken(reason)),
             }
             if !large && value.bytes.len() > LINE_BYTES_MAX {
                 if value.next_line_like(indent, self.bytes.ends).is_some() {
-                    return Ok(Outcome::Broken("it is not closed before the next one begins"));
+                    return Ok(ReadOutcome::Broken("it is not closed before the next one begins"));
                 }
                 large = true;
                 value.bytes.truncate(1);
@@ -200,15 +201,17 @@ impl<R: Read> Values<R> {
         }
     }
 
-    fn skip_rest(&mut self) -> std::io::Result<Outcome> {
+    fn skip_rest(&mut self) -> std::io::Result<ReadOutcome> {
         let mut rest = Scan::new(b'{', false);
         loop {
-            let Some(byte) = self.bytes.next()? else { return Ok(Outcome::Broken("the file ends early: was it cut?")) };
-            if let Step::Broken(reason) = rest.step(byte, false) {
-                return Ok(Outcome::Broken(reason));
+            let Some(byte) = self.bytes.next()? else {
+                return Ok(ReadOutcome::Broken("the file ends early: was it cut?"));
+            };
+            if let ValueStep::Broken(reason) = rest.step(byte, false) {
+                return Ok(ReadOutcome::Broken(reason));
             }
             if rest.is_over() {
-                return Ok(Outcome::Whole);
+                return Ok(ReadOutcome::Whole);
             }
         }
     }
@@ -220,7 +223,7 @@ impl<R: Read> Iterator for Values<R> {
     fn next(&mut self) -> Option<Self::Item> {
         let read = self.read();
         if read.is_err() {
-            self.place = Place::Ended;
+            self.place = ReadPlace::Ended;
         }
         read.transpose()
     }
@@ -339,7 +342,7 @@ struct Scan {
     is_value: bool,
 }
 
-enum Step {
+enum ValueStep {
     On,
     List,
     Broken(&'static str),
@@ -377,13 +380,13 @@ impl Scan {
         self.open.is_empty() && !self.string && !self.is_scalar()
     }
 
-    fn step(&mut self, byte: u8, keep: bool) -> Step {
+    fn step(&mut self, byte: u8, keep: bool) -> ValueStep {
         if keep {
             self.bytes.push(byte);
         }
         if self.string {
             match byte {
-                b'\n' | b'\r' => return Step::Broken("a line ends inside a text"),
+                b'\n' | b'\r' => return ValueStep::Broken("a line ends inside a text"),
                 _ if self.escaped => self.escaped = false,
                 b'\\' => self.escaped = true,
                 b'"' => {
@@ -392,7 +395,7 @@ impl Scan {
                 }
                 _ => {}
             }
-            return Step::On;
+            return ValueStep::On;
         }
         let outermost = self.open.len() == 1;
         match byte {
@@ -400,20 +403,20 @@ impl Scan {
                 self.string = true;
                 self.name_at = (outermost && self.expects_name).then_some(self.bytes.len());
             }
-            b'{' | b'[' if self.open.is_empty() => return Step::Broken("a bracket where none belongs"),
-            b'[' if outermost && self.is_value && self.may_hold_list => return Step::List,
+            b'{' | b'[' if self.open.is_empty() => return ValueStep::Broken("a bracket where none belongs"),
+            b'[' if outermost && self.is_value && self.may_hold_list => return ValueStep::List,
             b'{' | b'[' => {
                 if self.open.len() >= DEPTH_MAX {
-                    return Step::Broken("it is nested too deeply");
+                    return ValueStep::Broken("it is nested too deeply");
                 }
                 self.is_value = false;
                 self.open.push(if byte == b'{' { b'}' } else { b']' });
             }
-            b'}' | b']' if self.open.pop() != Some(byte) => return Step::Broken("a bracket is closed by another"),
+            b'}' | b']' if self.open.pop() != Some(byte) => return ValueStep::Broken("a bracket is closed by another"),
             b',' if outermost => (self.expects_name, self.is_value) = (true, false),
             _ => {}
         }
-        Step::On
+        ValueStep::On
     }
 
     /// Checks at the end of a string whether it is the member name `value` of the outermost object.

@@ -46,7 +46,7 @@ const HANDING: usize = 10;
 
 /// The size of a stream's request text, in bytes. It travels in the data of the request.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Written(pub usize);
+pub struct RequestSize(pub usize);
 
 /// The memory and the work that a stream takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,12 +59,12 @@ pub struct Weight {
 
 impl Weight {
     /// Returns the weight of a stream of the log, or of one object.
-    pub fn plain(written: Written) -> Self {
+    pub fn plain(written: RequestSize) -> Self {
         Self { bytes: STREAM_BYTES + written.0.saturating_mul(PARSED), work: HANDING }
     }
 
     /// Returns the weight of a stream that checks a filter against the changes that its interest selects.
-    pub fn of(filter: &IncidentFilter, interest: &Interest, written: Written) -> Self {
+    pub fn of(filter: &IncidentFilter, interest: &Interest, written: RequestSize) -> Self {
         let terms = filter.term_count();
         let handed = interest.per_mille() as usize;
         let plain = Self::plain(written);
@@ -86,16 +86,16 @@ impl Weight {
 
 /// The budget of all streams of a desk. Clones share the counts.
 #[derive(Clone, Debug)]
-pub struct StreamBudget(Arc<Budget>);
+pub struct StreamBudget(Arc<SharedBudget>);
 
 #[derive(Debug)]
-struct Budget {
+struct SharedBudget {
     limits: StreamLimits,
-    taken: Mutex<Taken>,
+    taken: Mutex<TakenBudget>,
 }
 
 #[derive(Debug, Default)]
-struct Taken {
+struct TakenBudget {
     in_all: (usize, usize),
     by_principal: HashMap<UserId, (usize, usize)>,
 }
@@ -111,7 +111,7 @@ pub struct Reserved {
 impl StreamBudget {
     /// Makes a budget of which nothing is taken.
     pub fn new(limits: StreamLimits) -> Self {
-        Self(Arc::new(Budget { limits, taken: Mutex::default() }))
+        Self(Arc::new(SharedBudget { limits, taken: Mutex::default() }))
     }
 
     /// Reserves what a stream needs, or refuses with `LIMIT` if less is left.
@@ -138,7 +138,7 @@ impl StreamBudget {
         Ok(Reserved { budget: self.clone(), principal, weight })
     }
 
-    fn taken(&self) -> MutexGuard<'_, Taken> {
+    fn taken(&self) -> MutexGuard<'_, TakenBudget> {
         // No other code runs under the lock, so a poisoned count is still consistent.
         self.0.taken.lock()
     }

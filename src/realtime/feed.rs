@@ -15,9 +15,9 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use super::Hub;
-use super::index::{Interest, Key};
-use super::tail::{Begin, Step, Tail};
-use super::track::{Kind, Place, Track};
+use super::index::{IndexKey, Interest};
+use super::tail::{Begin, Tail, TailStep};
+use super::track::{FrameKind, FramePlace, Track};
 use crate::domain::account::{Actor, Role};
 use crate::domain::alert_log::Logged;
 use crate::domain::change::Change;
@@ -26,7 +26,7 @@ use crate::domain::filter::{QueueFilter, Subject};
 use crate::domain::held_filter::HeldFilter;
 use crate::domain::incident::TextField;
 use crate::domain::position::{Position, QueueClaim, Resync};
-use crate::domain::queue::{QueueRow, Text};
+use crate::domain::queue::{IncidentText, QueueRow};
 use crate::domain::{Error, IncidentId, Result, text, title};
 use crate::storage::{ActivityFilter, EntitySpan, Store, TextKey, UNANSWERED};
 
@@ -36,7 +36,7 @@ pub const QUIET_CHANGES_MAX: u64 = 1_000;
 
 /// The sources and the rhythm of a feed.
 #[derive(Clone, Debug)]
-pub struct Source {
+pub struct FeedSource {
     /// The database, for the changes that have left the ring.
     pub store: Store,
     /// The hub, for the newest changes.
@@ -64,7 +64,7 @@ pub struct LiveRow {
     /// The row as of its change.
     pub row: QueueRow,
     /// The part of the title that is shown.
-    pub title: title::Shown,
+    pub title: title::ShownTitle,
 }
 
 /// One event of a stream: an item or a marker.
@@ -82,7 +82,7 @@ pub enum Event<T> {
 
 /// An event and its position in the log.
 #[derive(Clone, Debug)]
-pub struct Placed<T> {
+pub struct EventAt<T> {
     /// The position of the event.
     pub position: Position,
     /// The event itself.
@@ -146,12 +146,12 @@ macro_rules! patiently {
 /// Follows a queue from a position on: first everything after `after`, then live. Without `after` it starts at the
 /// present. What the stream sends does not depend on whether the client holds the set; only its positions say it.
 pub fn queue(
-    source: Source,
+    source: FeedSource,
     actor: impl Into<Arc<Actor>>,
     filter: QueueFilter,
     after: Option<Position>,
     track: Track,
-) -> impl Stream<Item = Result<Placed<QueueEvent>>> + Send + 'static {
+) -> impl Stream<Item = Result<EventAt<QueueEvent>>> + Send + 'static {
     let fingerprint = filter.fingerprint();
     // The positions of a stream assert the set if the position after which it begins does.
     let claim = QueueClaim { fingerprint, holds_set: after.is_some_and(|held| held.holds_set()) };
@@ -171,16 +171,16 @@ pub fn queue(
         let mut quiet = 0;
         loop {
             let changes = match patiently!(tail.next())? {
-                Step::Changes(changes) => changes,
-                Step::Marker(marker) => {
+                TailStep::Changes(changes) => changes,
+                TailStep::Marker(marker) => {
                     quiet = 0;
-                    yield Placed { position: tail.position, event: marker }.of_queue(claim);
+                    yield EventAt { position: tail.position, event: marker }.of_queue(claim);
                     continue;
                 }
-                Step::Accounts => {
+                TailStep::Accounts => {
                     if patiently!(is_another(&source.store, &actor, &filter))? {
                         let event = Event::Resync(Resync::Scope);
-                        yield Placed { position: tail.position.claiming(claim), event };
+                        yield EventAt { position: tail.position.claiming(claim), event };
                         return;
                     }
                     continue;
@@ -206,7 +206,7 @@ pub fn queue(
                     }
                 };
                 quiet = 0;
-                yield Placed { position: tail.position, event }.of_queue(claim);
+                yield EventAt { position: tail.position, event }.of_queue(claim);
             }
         }
     }
@@ -215,13 +215,14 @@ pub fn queue(
 /// Follows the log from a position on: first everything after `after`, then live. Without `after` it starts at the
 /// present. Only managers see changes of deleted incidents.
 pub fn activity(
-    source: Source,
+    source: FeedSource,
     actor: impl Into<Arc<Actor>>,
     scope: ActivityScope,
     after: Option<Position>,
     track: Track,
-) -> impl Stream<Item = Result<Placed<Logged>>> + Send + 'static {
-    let interest = scope.incident.map_or(Interest::Log, |incident| Interest::AnyOf([Key::Incident(incident)].into()));
+) -> impl Stream<Item = Result<EventAt<Logged>>> + Send + 'static {
+    let interest =
+        scope.incident.map_or(Interest::Log, |incident| Interest::AnyOf([IndexKey::Incident(incident)].into()));
     let begin = Box::new(Begin { after, queue: None, interest, track });
     let (source, actor) = (Arc::new(source), actor.into());
     try_stream! {
@@ -236,16 +237,16 @@ pub fn activity(
         let mut quiet = 0;
         loop {
             let changes = match patiently!(tail.next())? {
-                Step::Changes(changes) => changes,
-                Step::Marker(marker) => {
+                TailStep::Changes(changes) => changes,
+                TailStep::Marker(marker) => {
                     quiet = 0;
-                    yield Placed { position: tail.position, event: marker }.of_activity();
+                    yield EventAt { position: tail.position, event: marker }.of_activity();
                     continue;
                 }
-                Step::Accounts => {
+                TailStep::Accounts => {
                     let now = patiently!(caller(&source.store, &actor))?;
                     if now.sight() != actor.sight() {
-                        yield Placed { position: tail.position, event: Event::Resync(Resync::Scope) };
+                        yield EventAt { position: tail.position, event: Event::Resync(Resync::Scope) };
                         return;
                     }
                     continue;
@@ -265,7 +266,7 @@ pub fn activity(
                     Event::Heartbeat
                 };
                 quiet = 0;
-                yield Placed { position: tail.position, event };
+                yield EventAt { position: tail.position, event };
             }
         }
     }
@@ -300,37 +301,37 @@ impl ActivityScope {
     }
 }
 
-impl<T> Placed<T> {
+impl<T> EventAt<T> {
     /// Returns the position and the kind of the event, without its content.
-    pub fn place(&self) -> Place {
+    pub fn place(&self) -> FramePlace {
         let kind = match self.event {
-            Event::Item(_) => Kind::Item,
-            Event::Heartbeat => Kind::Heartbeat,
-            Event::Live => Kind::Live,
-            Event::Resync(_) => Kind::Resync,
+            Event::Item(_) => FrameKind::Item,
+            Event::Heartbeat => FrameKind::Heartbeat,
+            Event::Live => FrameKind::Live,
+            Event::Resync(_) => FrameKind::Resync,
         };
-        Place { position: self.position, kind }
+        FramePlace { position: self.position, kind }
     }
 }
 
 /// An event that carries no change.
 pub(super) type Marker = Event<std::convert::Infallible>;
 
-impl Placed<std::convert::Infallible> {
+impl EventAt<std::convert::Infallible> {
     /// Leaves a refused position as it is: with a claim about this queue, it would be a position to resume from.
-    fn of_queue(self, claim: QueueClaim) -> Placed<QueueEvent> {
+    fn of_queue(self, claim: QueueClaim) -> EventAt<QueueEvent> {
         if let Event::Resync(reason) = self.event {
-            return Placed { position: self.position, event: Event::Resync(reason) };
+            return EventAt { position: self.position, event: Event::Resync(reason) };
         }
-        Placed { position: self.position.claiming(claim), event: self.event.widen() }
+        EventAt { position: self.position.claiming(claim), event: self.event.widen() }
     }
 
-    fn of_activity(self) -> Placed<Logged> {
-        Placed { position: self.position, event: self.event.widen() }
+    fn of_activity(self) -> EventAt<Logged> {
+        EventAt { position: self.position, event: self.event.widen() }
     }
 }
 
-impl Placed<QueueEvent> {
+impl EventAt<QueueEvent> {
     fn of_queue(self, claim: QueueClaim) -> Self {
         Self { position: self.position.claiming(claim), ..self }
     }
@@ -350,7 +351,7 @@ impl Marker {
 /// Decides what each change means to a queue, in order. It fetches long texts and entities once for all changes, and
 /// only if the filter or a delivered row needs them.
 async fn judge(
-    source: &Source,
+    source: &FeedSource,
     actor: &Actor,
     filter: &HeldFilter,
     changes: &[Arc<Change>],
@@ -368,7 +369,7 @@ async fn judge(
         false => source.store.read().await?.long_text_starts(&titles).await?,
     };
     let live = |row: &QueueRow| -> Result<Box<LiveRow>> {
-        let title = title::Shown::of(text_of(row, TextField::Title, &row.title, &long)?);
+        let title = title::ShownTitle::of(text_of(row, TextField::Title, &row.title, &long)?);
         Ok(Box::new(LiveRow { row: row.clone(), title }))
     };
     changes
@@ -387,7 +388,7 @@ async fn judge(
 
 /// Returns for each change, in order, whether its incident was in the queue before it and is in the queue after it.
 pub(super) async fn verdicts(
-    source: &Source,
+    source: &FeedSource,
     actor: &Actor,
     filter: &HeldFilter,
     changes: &[Arc<Change>],
@@ -419,12 +420,12 @@ fn left(actor: &Actor, row: &QueueRow) -> Left {
 fn text_of<'a>(
     row: &QueueRow,
     field: TextField,
-    text: &'a Text,
+    text: &'a IncidentText,
     long: &'a HashMap<TextKey, String>,
 ) -> Result<&'a str> {
     match text {
-        Text::Inline(text) => Ok(text),
-        Text::Stored { version, .. } => long
+        IncidentText::Inline(text) => Ok(text),
+        IncidentText::Stored { version, .. } => long
             .get(&(row.id, field, *version))
             .map(String::as_str)
             .ok_or_else(|| Error::fault("reading a long text of a change", "it is missing")),
@@ -439,7 +440,7 @@ struct Facts {
 }
 
 impl Facts {
-    async fn gather(source: &Source, filter: &HeldFilter, changes: &[Arc<Change>]) -> Result<Self> {
+    async fn gather(source: &FeedSource, filter: &HeldFilter, changes: &[Arc<Change>]) -> Result<Self> {
         let values = filter.entity_values();
         let mut spans: HashMap<IncidentId, Vec<EntitySpan>> = HashMap::new();
         if !values.is_empty() {
@@ -458,7 +459,7 @@ impl Facts {
     }
 
     fn matches(&self, filter: &HeldFilter, actor: &Actor, row: &QueueRow, version: u64) -> Result<bool> {
-        let folded = |field: TextField, text: Option<&Text>| match (&self.texts, text) {
+        let folded = |field: TextField, text: Option<&IncidentText>| match (&self.texts, text) {
             (Some(long), Some(text)) => folded(row, field, text, long),
             _ => Ok(Cow::Borrowed("")),
         };
@@ -482,11 +483,11 @@ impl Facts {
 }
 
 /// Returns the long texts of the changes' rows, folded: from the hub's cache if it holds them, else from the database.
-async fn long_texts(source: &Source, changes: &[Arc<Change>]) -> Result<HashMap<TextKey, Arc<str>>> {
+async fn long_texts(source: &FeedSource, changes: &[Arc<Change>]) -> Result<HashMap<TextKey, Arc<str>>> {
     let mut keys: Vec<TextKey> = Vec::new();
     for row in changes.iter().flat_map(|change| change.before.iter().chain([&change.body.row])) {
         let title = row.title.stored_version().map(|version| (row.id, TextField::Title, version));
-        let description = row.description.as_ref().and_then(Text::stored_version);
+        let description = row.description.as_ref().and_then(IncidentText::stored_version);
         keys.extend(title);
         keys.extend(description.map(|version| (row.id, TextField::Description, version)));
     }
@@ -509,12 +510,12 @@ async fn long_texts(source: &Source, changes: &[Arc<Change>]) -> Result<HashMap<
 fn folded<'a>(
     row: &QueueRow,
     field: TextField,
-    text: &Text,
+    text: &IncidentText,
     long: &'a HashMap<TextKey, Arc<str>>,
 ) -> Result<Cow<'a, str>> {
     match text {
-        Text::Inline(text) => Ok(Cow::Owned(text::fold(text))),
-        Text::Stored { version, .. } => match long.get(&(row.id, field, *version)) {
+        IncidentText::Inline(text) => Ok(Cow::Owned(text::fold(text))),
+        IncidentText::Stored { version, .. } => match long.get(&(row.id, field, *version)) {
             Some(folded) => Ok(Cow::Borrowed(folded)),
             None => Err(Error::fault("reading a long text of a change", "it is missing")),
         },

@@ -29,7 +29,7 @@ const WAITING_MAX: usize = 256;
 /// A property of a row that a filter may require, by which the index finds the filter's feed. A stream holds one key of
 /// three machine words for each value that its filter names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Key {
+pub enum IndexKey {
     /// The incident's id.
     Incident(IncidentId),
     /// The incident's number.
@@ -61,7 +61,7 @@ pub enum Key {
 /// An estimate: the share of rows, in thousandths, that holds a given text.
 const TEXT_PER_MILLE: u32 = 1;
 
-impl Key {
+impl IndexKey {
     fn text(&self) -> Option<Arc<str>> {
         match self {
             Self::Text(text) => Some(text.clone()),
@@ -96,7 +96,7 @@ pub enum Interest {
     /// Every change of an incident.
     All,
     /// Every change of an incident whose row, before or after it, has one of these keys.
-    AnyOf(Arc<[Key]>),
+    AnyOf(Arc<[IndexKey]>),
     /// Every change of an incident whose texts, before or after it, hold one of these: folded, ascending, and perhaps
     /// shared with the feed's filter.
     AnyText(Arc<[Arc<str>]>),
@@ -106,7 +106,7 @@ impl Interest {
     /// Returns the rarest condition that every row of this queue meets.
     pub fn of(filter: &QueueFilter) -> Self {
         let Some(keys) = necessary(filter.filter()) else { return Self::All };
-        match keys.iter().map(Key::text).collect::<Option<Vec<_>>>() {
+        match keys.iter().map(IndexKey::text).collect::<Option<Vec<_>>>() {
             Some(texts) => Self::AnyText(texts.into()),
             None => Self::AnyOf(keys.into()),
         }
@@ -116,7 +116,7 @@ impl Interest {
     pub fn texts(&self) -> Arc<[Arc<str>]> {
         match self {
             Self::Log | Self::All => Arc::default(),
-            Self::AnyOf(keys) => keys.iter().filter_map(Key::text).collect(),
+            Self::AnyOf(keys) => keys.iter().filter_map(IndexKey::text).collect(),
             Self::AnyText(texts) => texts.clone(),
         }
     }
@@ -125,82 +125,82 @@ impl Interest {
     pub fn per_mille(&self) -> u32 {
         match self {
             Self::Log | Self::All => 1_000,
-            Self::AnyOf(keys) => keys.iter().map(Key::per_mille).sum::<u32>().min(1_000),
+            Self::AnyOf(keys) => keys.iter().map(IndexKey::per_mille).sum::<u32>().min(1_000),
             Self::AnyText(texts) => (texts.len() as u32).saturating_mul(TEXT_PER_MILLE).min(1_000),
         }
     }
 }
 
 /// Returns keys of which every row that meets the filter has at least one, or `None` if the filter gives no such list.
-fn necessary(filter: &IncidentFilter) -> Option<Vec<Key>> {
-    let mut ways: Vec<Vec<Key>> = Vec::new();
-    ways.extend(list(&filter.number, |number| Key::Number(*number)));
+fn necessary(filter: &IncidentFilter) -> Option<Vec<IndexKey>> {
+    let mut ways: Vec<Vec<IndexKey>> = Vec::new();
+    ways.extend(list(&filter.number, |number| IndexKey::Number(*number)));
     ways.extend(filter.tags.iter().flat_map(tag_ways));
     ways.extend(filter.owner.as_ref().map(owner_keys));
-    ways.extend(list(&filter.threat, |threat| Key::Threat(*threat)));
-    ways.extend(list(&filter.activity, |activity| Key::Activity(*activity)));
-    ways.extend(list(&filter.reason, |reason| Key::Reason(*reason)));
-    ways.extend(list(&filter.product, |product| Key::Product(product.as_str().into())));
-    ways.extend(list(&filter.provider, |provider| Key::Provider(provider.as_str().into())));
-    ways.extend(list(&filter.classification, |kind| Key::Classification(*kind)));
-    ways.extend(list(&filter.severity, |severity| Key::Severity(*severity)));
-    ways.extend(list(&filter.status, |status| Key::Status(*status)));
+    ways.extend(list(&filter.threat, |threat| IndexKey::Threat(*threat)));
+    ways.extend(list(&filter.activity, |activity| IndexKey::Activity(*activity)));
+    ways.extend(list(&filter.reason, |reason| IndexKey::Reason(*reason)));
+    ways.extend(list(&filter.product, |product| IndexKey::Product(product.as_str().into())));
+    ways.extend(list(&filter.provider, |provider| IndexKey::Provider(provider.as_str().into())));
+    ways.extend(list(&filter.classification, |kind| IndexKey::Classification(*kind)));
+    ways.extend(list(&filter.severity, |severity| IndexKey::Severity(*severity)));
+    ways.extend(list(&filter.status, |status| IndexKey::Status(*status)));
     ways.extend(filter.text.as_deref().map(text_keys));
     ways.extend(filter.and.iter().flatten().filter_map(necessary));
     // A row meets one branch of an `or`, so every branch must have keys, and the list is the keys of all branches.
     let any = filter.or.as_ref().and_then(|any| any.iter().map(necessary).collect::<Option<Vec<_>>>());
     ways.extend(any.map(|ways| ways.concat()));
-    let mut rarest = ways.into_iter().min_by_key(|keys| keys.iter().map(Key::per_mille).sum::<u32>())?;
+    let mut rarest = ways.into_iter().min_by_key(|keys| keys.iter().map(IndexKey::per_mille).sum::<u32>())?;
     rarest.sort();
     rarest.dedup();
     Some(rarest)
 }
 
-fn list<T>(wanted: &Option<Vec<T>>, key: impl Fn(&T) -> Key) -> Option<Vec<Key>> {
+fn list<T>(wanted: &Option<Vec<T>>, key: impl Fn(&T) -> IndexKey) -> Option<Vec<IndexKey>> {
     wanted.as_ref().map(|wanted| wanted.iter().map(key).collect())
 }
 
 /// Returns the conditions of a tag filter: one for each tag of `all`, and one for the list `any`.
-fn tag_ways(tags: &TagFilter) -> Vec<Vec<Key>> {
-    let each = tags.all.iter().flatten().map(|name| vec![Key::Tag(name.as_str().into())]);
-    each.chain(list(&tags.any, |name| Key::Tag(name.as_str().into()))).collect()
+fn tag_ways(tags: &TagFilter) -> Vec<Vec<IndexKey>> {
+    let each = tags.all.iter().flatten().map(|name| vec![IndexKey::Tag(name.as_str().into())]);
+    each.chain(list(&tags.any, |name| IndexKey::Tag(name.as_str().into()))).collect()
 }
 
 /// Returns the keys of a text: the text itself, and the number of the incident if the text is its reference.
-fn text_keys(text: &str) -> Vec<Key> {
-    let number = referenced_number(text).map(Key::Number);
-    number.into_iter().chain([Key::Text(text.into())]).collect()
+fn text_keys(text: &str) -> Vec<IndexKey> {
+    let number = referenced_number(text).map(IndexKey::Number);
+    number.into_iter().chain([IndexKey::Text(text.into())]).collect()
 }
 
-fn owner_keys(owner: &OwnerFilter) -> Vec<Key> {
+fn owner_keys(owner: &OwnerFilter) -> Vec<IndexKey> {
     let users = owner.users.iter().flatten().map(|user| Some(OwnerId::User(*user)));
     let groups = owner.groups.iter().flatten().map(|group| Some(OwnerId::Group(*group)));
-    users.chain(groups).chain(owner.unassigned.then_some(None)).map(Key::Owner).collect()
+    users.chain(groups).chain(owner.unassigned.then_some(None)).map(IndexKey::Owner).collect()
 }
 
 /// Collects every key of a row.
-fn keys_of(row: &QueueRow, keys: &mut Vec<Key>) {
+fn keys_of(row: &QueueRow, keys: &mut Vec<IndexKey>) {
     let class = row.classification;
     keys.extend([
-        Key::Incident(row.id),
-        Key::Number(row.number),
-        Key::Owner(row.owner.as_ref().map(|owner| owner.id)),
-        Key::Classification(ClassificationFilter::met_by(class)),
-        Key::Severity(row.severity()),
-        Key::Status(row.status),
+        IndexKey::Incident(row.id),
+        IndexKey::Number(row.number),
+        IndexKey::Owner(row.owner.as_ref().map(|owner| owner.id)),
+        IndexKey::Classification(ClassificationFilter::met_by(class)),
+        IndexKey::Severity(row.severity()),
+        IndexKey::Status(row.status),
     ]);
-    keys.extend(row.tags.iter().map(|tag| Key::Tag(tag.key().into())));
-    keys.extend(class.and_then(|class| class.threat()).map(Key::Threat));
-    keys.extend(class.and_then(|class| class.activity()).map(Key::Activity));
-    keys.extend(class.and_then(|class| class.reason()).map(Key::Reason));
-    keys.extend(row.products.iter().map(|product| Key::Product(product.as_str().into())));
-    keys.extend(row.providers.iter().map(|provider| Key::Provider(provider.as_str().into())));
+    keys.extend(row.tags.iter().map(|tag| IndexKey::Tag(tag.key().into())));
+    keys.extend(class.and_then(|class| class.threat()).map(IndexKey::Threat));
+    keys.extend(class.and_then(|class| class.activity()).map(IndexKey::Activity));
+    keys.extend(class.and_then(|class| class.reason()).map(IndexKey::Reason));
+    keys.extend(row.products.iter().map(|product| IndexKey::Product(product.as_str().into())));
+    keys.extend(row.providers.iter().map(|provider| IndexKey::Provider(provider.as_str().into())));
 }
 
 /// The mailboxes of all live feeds, filed by what each feed must receive.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    by_key: HashMap<Key, Feeds>,
+    by_key: HashMap<IndexKey, Feeds>,
     needles: Needles,
     of_all: HashMap<u64, Arc<Tray>>,
     of_log: HashMap<u64, Arc<Tray>>,
@@ -249,7 +249,7 @@ impl Index {
             }
             Interest::AnyOf(keys) => {
                 for key in keys.iter() {
-                    if let Key::Text(needle) = key {
+                    if let IndexKey::Text(needle) = key {
                         self.needles.remove(needle, attached.tray.feed);
                         continue;
                     }
@@ -319,12 +319,12 @@ impl Feeds {
 pub(super) struct Tray {
     /// The number of the feed.
     feed: u64,
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<WaitingChanges>,
     filled: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct WaitingChanges {
     changes: VecDeque<Logged>,
     newest: u64,
     too_many: bool,
@@ -353,7 +353,7 @@ impl Tray {
         self.filled.notify_one();
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+    fn waiting(&self) -> MutexGuard<'_, WaitingChanges> {
         self.waiting.lock()
     }
 }
@@ -380,7 +380,7 @@ impl Attached {
             Interest::AnyOf(keys) => {
                 for key in keys.iter() {
                     match key {
-                        Key::Text(needle) => index.needles.insert(needle, &tray),
+                        IndexKey::Text(needle) => index.needles.insert(needle, &tray),
                         key => index.by_key.entry(key.clone()).or_default().insert(tray.clone()),
                     }
                 }
@@ -412,25 +412,25 @@ impl Drop for Attached {
 mod tests {
     use super::*;
 
-    fn keys(filter: serde_json::Value) -> Option<Vec<Key>> {
+    fn keys(filter: serde_json::Value) -> Option<Vec<IndexKey>> {
         necessary(&serde_json::from_value(filter).expect("a filter"))
     }
 
     #[test]
     fn the_rarest_condition_is_the_key() {
         let open = serde_json::json!(["NEW", "ACTIVE"]);
-        let tag = |name: &str| Key::Tag(name.into());
+        let tag = |name: &str| IndexKey::Tag(name.into());
         let filter = serde_json::json!({ "status": open, "tags": { "any": ["b", "a"] }, "severity": ["HIGH"] });
         assert_eq!(keys(filter), Some(vec![tag("a"), tag("b")]));
         let filter = serde_json::json!({ "status": open, "tags": { "all": ["a", "b"] } });
         assert_eq!(keys(filter), Some(vec![tag("a")]), "one of all is enough");
         let filter = serde_json::json!({ "status": open, "and": [{ "number": [7] }] });
-        assert_eq!(keys(filter), Some(vec![Key::Number(7)]));
-        let text = |text: &str| Key::Text(text.into());
+        assert_eq!(keys(filter), Some(vec![IndexKey::Number(7)]));
+        let text = |text: &str| IndexKey::Text(text.into());
         let filter = serde_json::json!({ "status": open, "or": [{ "text": "beacon" }, { "text": "c2" }] });
         assert_eq!(keys(filter), Some(vec![text("beacon"), text("c2")]), "a text is rarer than a status");
         let filter = serde_json::json!({ "status": open, "text": "inc-511" });
-        assert_eq!(keys(filter), Some(vec![Key::Number(511), text("inc-511")]), "a reference is a number as well");
+        assert_eq!(keys(filter), Some(vec![IndexKey::Number(511), text("inc-511")]), "a reference is a number as well");
     }
 
     #[test]
@@ -445,6 +445,6 @@ mod tests {
             assert_eq!(keys(filter.clone()), None, "{filter}");
         }
         let filter = serde_json::json!({ "or": [{ "number": [7] }, { "tags": { "any": [] } }] });
-        assert_eq!(keys(filter), Some(vec![Key::Number(7)]), "an empty list is met by none");
+        assert_eq!(keys(filter), Some(vec![IndexKey::Number(7)]), "an empty list is met by none");
     }
 }

@@ -26,7 +26,7 @@ use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
-use self::board::{Board, Rows};
+use self::board::{Board, BoardRows};
 use self::index::{Attached, Index, Interest};
 use self::needles::{Found, STRETCH_BYTES};
 use crate::domain::account::{Owner, OwnerId};
@@ -67,7 +67,7 @@ struct Ring {
 
 /// The log as this node knows it: its end, as far as this node has read, and the streams' floor, at most one tick old.
 #[derive(Clone, Copy, Debug)]
-pub struct Known {
+pub struct KnownLog {
     /// The position after the newest change that this node has read.
     pub end: Position,
     /// The oldest offset from which a queue's stream may resume.
@@ -195,9 +195,9 @@ impl Hub {
     }
 
     /// Returns the end of the log and the streams' floor as this node knows them.
-    pub fn known(&self) -> Known {
+    pub fn known(&self) -> KnownLog {
         let ring = self.read();
-        Known { end: ring.place(ring.end), floor: ring.floor }
+        KnownLog { end: ring.place(ring.end), floor: ring.floor }
     }
 
     /// Returns the offset to which a backlog reaches that begins now: the newest that this node has read or committed
@@ -257,7 +257,7 @@ impl Hub {
 
     /// Answers from the board's rows as of exactly this position of the log. Returns `None` if there is no board, if
     /// the board does not reach the position within [`BOARD_WAIT`], or if it is already beyond it.
-    pub async fn on_board<T>(&self, at: &Position, answer: impl FnOnce(&Rows) -> T) -> Option<T> {
+    pub async fn on_board<T>(&self, at: &Position, answer: impl FnOnce(&BoardRows) -> T) -> Option<T> {
         if !self.board.is_open() {
             return None;
         }
@@ -325,7 +325,7 @@ impl Hub {
         &self,
         at: &Position,
         accounts: u64,
-        answer: impl FnOnce(&Rows, &HashMap<OwnerId, Owner>) -> T,
+        answer: impl FnOnce(&BoardRows, &HashMap<OwnerId, Owner>) -> T,
     ) -> Option<T> {
         self.board.read(at, Some(accounts), answer)
     }

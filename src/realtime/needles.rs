@@ -32,7 +32,7 @@ const BASE: u64 = 0x9E37_79B9_7F4A_7C15;
 /// The needles that streams look for, and the mailboxes of these streams.
 #[derive(Debug, Default)]
 pub(super) struct Needles {
-    entries: Vec<Entry>,
+    entries: Vec<NeedleEntry>,
     vacant: Vec<u32>,
     /// The first entry of each prefix.
     filed: HashMap<u64, u32>,
@@ -46,7 +46,7 @@ pub(super) struct Needles {
 }
 
 #[derive(Debug, Default)]
-struct Entry {
+struct NeedleEntry {
     text: Option<Arc<str>>,
     /// Distinguishes a needle from a later needle in the same entry.
     serial: u64,
@@ -136,7 +136,7 @@ impl Needles {
 
     /// Hands a change to the feeds of all needles that were found in it.
     pub(super) fn touch(&self, change: &Logged, found: &Found) {
-        let hand = |entry: &Entry| entry.feeds.each(|tray| tray.put(change));
+        let hand = |entry: &NeedleEntry| entry.feeds.each(|tray| tray.put(change));
         let (Some(hits), false) = (&found.hits, self.too_many_new) else {
             return self.entries.iter().for_each(hand);
         };
@@ -172,12 +172,12 @@ impl Needles {
                 // Grow by an eighth and not to the double: this list is most of the memory of a stream by texts here.
                 self.entries.reserve_exact(self.entries.len() / 8 + 64);
             }
-            self.entries.push(Entry::default());
+            self.entries.push(NeedleEntry::default());
             (self.entries.len() - 1) as u32
         });
         let next = self.filed.insert(key, place);
         let (text, serial) = (Some(needle), self.serial);
-        self.entries[place as usize] = Entry { text, serial, feeds: Feeds::default(), next };
+        self.entries[place as usize] = NeedleEntry { text, serial, feeds: Feeds::default(), next };
         self.of_length[level] += 1;
         match self.new.len() < NEW_MAX {
             true => self.new.push((place, serial)),
@@ -197,7 +197,7 @@ impl Needles {
             }
         }
         self.of_length[level] -= 1;
-        self.entries[place as usize] = Entry::default();
+        self.entries[place as usize] = NeedleEntry::default();
         self.vacant.push(place);
     }
 

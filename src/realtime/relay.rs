@@ -17,7 +17,7 @@ use super::{Hub, wakeups};
 use crate::domain::alert_log::Logged;
 use crate::domain::change::Change;
 use crate::domain::incident::TextField;
-use crate::domain::queue::Text;
+use crate::domain::queue::IncidentText;
 use crate::domain::{Error, Result, text};
 use crate::storage::{Head, LogBeyond, Store, TextKey, pause_unanswered};
 
@@ -169,8 +169,8 @@ async fn look(hub: &Hub, store: &Store, changes: &[Logged]) -> Result<Vec<Found>
         texts.sort_by_key(|((_, field, version), _)| (*field as u8, *version));
         texts.dedup_by(|one, other| one.0.1 == other.0.1 && one.1 == other.1);
         let folded = texts.iter().map(|(key, text)| match text {
-            Text::Inline(text) => Some(Arc::from(text::fold(text))),
-            Text::Stored { .. } => long.get(key).cloned().or_else(|| hub.long_text(key)),
+            IncidentText::Inline(text) => Some(Arc::from(text::fold(text))),
+            IncidentText::Stored { .. } => long.get(key).cloned().or_else(|| hub.long_text(key)),
         });
         all.push(match folded.collect::<Option<Vec<Arc<str>>>>() {
             Some(texts) => hub.look(&texts).await,
@@ -182,7 +182,7 @@ async fn look(hub: &Hub, store: &Store, changes: &[Logged]) -> Result<Vec<Found>
 }
 
 /// Returns the titles and descriptions of the rows before and after a change.
-fn texts_of(change: &Change) -> Vec<(TextKey, &Text)> {
+fn texts_of(change: &Change) -> Vec<(TextKey, &IncidentText)> {
     let rows = change.before.iter().chain([&change.body.row]);
     let of_row = rows.flat_map(|row| {
         let description = row.description.as_ref().map(|text| (row.id, TextField::Description, text));

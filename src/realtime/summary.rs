@@ -13,10 +13,10 @@ use futures_util::Stream;
 use tokio::time::{Instant as Deadline, sleep_until};
 
 use super::START_WAIT;
-use super::board::{Rows, covers};
-use super::feed::{Event, Source, is_another, verdicts};
+use super::board::{BoardRows, covers};
+use super::feed::{Event, FeedSource, is_another, verdicts};
 use super::index::Interest;
-use super::tail::{Begin, Step, Tail};
+use super::tail::{Begin, Tail, TailStep};
 use super::track::Track;
 use crate::domain::account::Actor;
 use crate::domain::alert_log::Logged;
@@ -37,7 +37,7 @@ const LOOK: Duration = Duration::from_secs(5);
 
 /// The request of a summary stream.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct SummaryRequest {
     /// The caller.
     pub actor: Actor,
     /// The incidents that are counted.
@@ -55,18 +55,18 @@ pub struct Asked {
 ///
 /// Numbers that are not asked for stay 0 or empty.
 pub fn follow(
-    source: Source,
+    source: FeedSource,
     clock: Clock,
-    asked: Asked,
+    asked: SummaryRequest,
     numbers: Numbers,
     track: Track,
 ) -> impl Stream<Item = Result<(Position, Summary)>> + Send + 'static {
     try_stream! {
         // Each read is boxed, so that its memory is freed after it: most of the time a stream only waits.
-        let mut kept = Box::pin(Kept::take(Arc::new(source), &clock, &asked, numbers, &track)).await?;
+        let mut kept = Box::pin(KeptTally::take(Arc::new(source), &clock, &asked, numbers, &track)).await?;
         loop {
             let Some(summary) = kept.tally.summary() else {
-                match Box::pin(Kept::take(kept.tail.source.clone(), &clock, &asked, numbers, &track)).await {
+                match Box::pin(KeptTally::take(kept.tail.source.clone(), &clock, &asked, numbers, &track)).await {
                     Ok(anew) => kept = anew,
                     // All streams of a busy desk may ask at once.
                     Err(Error::Busy) => sleep_until(Deadline::now() + PAUSE).await,
@@ -78,7 +78,7 @@ pub fn follow(
             let due = Deadline::now() + PAUSE;
             let is_out_of_date = Box::pin(kept.next(&clock, &asked, due)).await?;
             if is_out_of_date {
-                match Box::pin(Kept::take(kept.tail.source.clone(), &clock, &asked, numbers, &track)).await {
+                match Box::pin(KeptTally::take(kept.tail.source.clone(), &clock, &asked, numbers, &track)).await {
                     Ok(anew) => kept = anew,
                     // Midnight comes for all streams at once. The present tally stays exact for the day that it names,
                     // and the next step tries again.
@@ -91,7 +91,7 @@ pub fn follow(
 }
 
 /// A tally, and the cursor in the log that keeps it up to date.
-struct Kept {
+struct KeptTally {
     tally: Tally,
     tail: Box<Tail>,
     /// The filter of the counted incidents, without its condition on the status.
@@ -100,12 +100,12 @@ struct Kept {
     is_begun: bool,
 }
 
-impl Kept {
+impl KeptTally {
     /// Takes the tally of the present.
     async fn take(
-        source: Arc<Source>,
+        source: Arc<FeedSource>,
         clock: &Clock,
-        asked: &Asked,
+        asked: &SummaryRequest,
         numbers: Numbers,
         track: &Track,
     ) -> Result<Box<Self>> {
@@ -125,7 +125,7 @@ impl Kept {
     }
 
     /// Waits until there is a state to deliver, at least until `due`. `true`: the tally has to be taken anew first.
-    async fn next(&mut self, clock: &Clock, asked: &Asked, mut due: Deadline) -> Result<bool> {
+    async fn next(&mut self, clock: &Clock, asked: &SummaryRequest, mut due: Deadline) -> Result<bool> {
         let mut moved = false;
         let mut look = Deadline::now() + LOOK;
         loop {
@@ -148,7 +148,7 @@ impl Kept {
                 }
             };
             match step {
-                Step::Changes(changes) => {
+                TailStep::Changes(changes) => {
                     let of_incidents: Vec<_> = changes.iter().filter_map(Logged::of_incident).cloned().collect();
                     let verdicts = verdicts(&self.tail.source, &asked.actor, &self.any_status, &of_incidents);
                     for (change, (was, is)) in of_incidents.iter().zip(Box::pin(verdicts).await?) {
@@ -163,9 +163,9 @@ impl Kept {
                 }
                 // A silent stream would look like a dead desk, and a client that joins the group waits for the present
                 // state.
-                Step::Marker(Event::Heartbeat | Event::Live) if self.is_begun => moved = true,
-                Step::Marker(_) => self.is_begun = true,
-                Step::Accounts => {
+                TailStep::Marker(Event::Heartbeat | Event::Live) if self.is_begun => moved = true,
+                TailStep::Marker(_) => self.is_begun = true,
+                TailStep::Accounts => {
                     let held = asked.filter.queue().held();
                     if Box::pin(is_another(&self.tail.source.store, &asked.actor, &held)).await? {
                         return Err(Error::unavailable("your rights or groups have changed, subscribe again"));
@@ -185,7 +185,7 @@ impl Kept {
 
 /// Takes the present tally and its position from the board; `None` if the board does not know all of it.
 async fn from_board(
-    source: &Source,
+    source: &FeedSource,
     filter: &SummaryFilter,
     since: Instant,
     numbers: Numbers,
@@ -213,7 +213,7 @@ async fn from_board(
 /// Takes the tally from a snapshot. If the board is at exactly its position, the database counts only created and
 /// resolved.
 async fn from_database(
-    source: &Source,
+    source: &FeedSource,
     filter: &SummaryFilter,
     since: Instant,
     numbers: Numbers,
@@ -223,7 +223,8 @@ async fn from_database(
     let queue = filter.queue().filter();
     let open = match covers(queue) {
         true => {
-            let open = |rows: &Rows| rows.bears(queue).then(|| rows.open_numbers(filter, numbers, TallyUse::Followed));
+            let open =
+                |rows: &BoardRows| rows.bears(queue).then(|| rows.open_numbers(filter, numbers, TallyUse::Followed));
             source.hub.on_board(&position, open).await.flatten()
         }
         false => None,

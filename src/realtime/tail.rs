@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::{Instant as Deadline, sleep_until};
 
-use super::feed::{Event, Marker, Placed, Source};
+use super::feed::{Event, EventAt, FeedSource, Marker};
 use super::index::{Attached, Interest};
 use super::track::Track;
 use crate::domain::alert_log::Logged;
@@ -35,7 +35,7 @@ pub(super) struct Begin {
 }
 
 /// The next thing that a cursor yields.
-pub(super) enum Step {
+pub(super) enum TailStep {
     /// Changes. The caller passes each of them ([`Tail::pass`]).
     Changes(Vec<Logged>),
     /// A marker at the present position.
@@ -47,7 +47,7 @@ pub(super) enum Step {
 
 /// A cursor in the log that moves by one change at a time.
 pub(super) struct Tail {
-    pub(super) source: Arc<Source>,
+    pub(super) source: Arc<FeedSource>,
     /// The position up to which the caller has received everything that concerns the feed.
     pub(super) position: Position,
     head: watch::Receiver<u64>,
@@ -67,9 +67,9 @@ impl Tail {
     /// Inside the ring this needs no query. At the present it asks for the log's end; concurrent starts share that
     /// query.
     pub(super) async fn start(
-        source: Arc<Source>,
+        source: Arc<FeedSource>,
         begin: Begin,
-    ) -> Result<Result<Box<Self>, Placed<std::convert::Infallible>>> {
+    ) -> Result<Result<Box<Self>, EventAt<std::convert::Infallible>>> {
         let Begin { after, queue, interest, track } = begin;
         let mut accounts = source.hub.watch_accounts();
         let known = *accounts.borrow();
@@ -95,7 +95,7 @@ impl Tail {
             track.vouch(known);
         }
         Ok(match start {
-            Err((held, reason)) => Err(Placed { position: held, event: Event::Resync(reason) }),
+            Err((held, reason)) => Err(EventAt { position: held, event: Event::Resync(reason) }),
             Ok((position, backlog_end)) => Ok(Box::new(Self {
                 head: source.hub.watch(),
                 accounts,
@@ -113,31 +113,31 @@ impl Tail {
     }
 
     /// Returns the next changes, or a marker. The caller passes each change before it calls again.
-    pub(super) async fn next(&mut self) -> Result<Step> {
+    pub(super) async fn next(&mut self) -> Result<TailStep> {
         loop {
             if self.accounts.has_changed().unwrap_or_default() {
                 self.accounts.borrow_and_update();
-                return Ok(Step::Accounts);
+                return Ok(TailStep::Accounts);
             }
             if !self.live && self.position.offset >= self.backlog_end {
                 self.live = true;
-                return Ok(Step::Marker(Event::Live));
+                return Ok(TailStep::Marker(Event::Live));
             }
             self.head.borrow_and_update();
             let changes = self.read().await?;
             if let Some(next) = changes.first() {
                 if self.answers_before(next.offset() - 1) {
                     self.held = changes;
-                    return Ok(Step::Marker(Event::Live));
+                    return Ok(TailStep::Marker(Event::Live));
                 }
-                return Ok(Step::Changes(changes));
+                return Ok(TailStep::Changes(changes));
             }
             if self.live && self.track.answers(self.position.offset) {
-                return Ok(Step::Marker(Event::Live));
+                return Ok(TailStep::Marker(Event::Live));
             }
             if Deadline::now() >= self.next_heartbeat {
                 self.next_heartbeat = Deadline::now() + self.source.heartbeat;
-                return Ok(Step::Marker(Event::Heartbeat));
+                return Ok(TailStep::Marker(Event::Heartbeat));
             }
             match &self.attached {
                 // Nearly all tails wait here, for days.
@@ -241,7 +241,7 @@ async fn filled(attached: &Option<Attached>) {
 type Start = Result<(Position, u64), (Position, Resync)>;
 
 /// Decides from memory; returns `None` if the ring does not reach back to the position.
-fn from_ring(source: &Source, held: Position, queue: Option<Fingerprint>) -> Option<Start> {
+fn from_ring(source: &FeedSource, held: Position, queue: Option<Fingerprint>) -> Option<Start> {
     // Read the position first: the log's end only grows, so the end that is read next is not before it.
     let here = source.hub.place(held.offset)?;
     let known = source.hub.known();
@@ -251,7 +251,7 @@ fn from_ring(source: &Source, held: Position, queue: Option<Fingerprint>) -> Opt
     })
 }
 
-async fn from_database(source: &Source, after: Option<Position>, queue: Option<Fingerprint>) -> Result<Start> {
+async fn from_database(source: &FeedSource, after: Option<Position>, queue: Option<Fingerprint>) -> Result<Start> {
     let reader = source.store.read().await?;
     let head = reader.head().await?;
     let end = head.position();

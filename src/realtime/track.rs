@@ -12,7 +12,7 @@ use crate::domain::position::Position;
 
 /// The kind of a stream's frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FrameKind {
     /// A change that the stream is about.
     Item,
     /// A marker: every item up to this position was sent.
@@ -27,11 +27,11 @@ pub enum Kind {
 
 /// The position of a frame in the log, and its kind.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
+pub struct FramePlace {
     /// The position up to which the frame speaks.
     pub position: Position,
     /// The kind of the frame.
-    pub kind: Kind,
+    pub kind: FrameKind,
 }
 
 /// The requests of the task that takes a stream's frames. Clones share them.

@@ -38,12 +38,12 @@ pub fn desk(seed: u64, now: Instant) -> Vec<Record> {
 }
 
 /// The desk's records until `now`, and the records of its incidents after `now`.
-pub(crate) struct Desk {
+pub(crate) struct SampleDesk {
     past: Vec<Record>,
     pub(crate) pending: Vec<Happening>,
 }
 
-pub(crate) fn build(seed: u64, now: Instant) -> Desk {
+pub(crate) fn build(seed: u64, now: Instant) -> SampleDesk {
     let now = now.trunc_subsecs(0);
     let start = now - Duration::days(DAYS);
     let mut dice = Dice::new(seed);
@@ -68,7 +68,7 @@ pub(crate) fn build(seed: u64, now: Instant) -> Desk {
     happenings.sort_by_key(|happening| happening.at);
     let pending = happenings.split_off(happenings.partition_point(|happening| happening.at <= now));
     let told = happenings.into_iter().map(|happening| happening.record);
-    Desk { past: people::accounts(start).into_iter().chain(told).collect(), pending }
+    SampleDesk { past: people::accounts(start).into_iter().chain(told).collect(), pending }
 }
 
 /// Returns the time at which an incident opens: spread over the days, most of them in working hours.

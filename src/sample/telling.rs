@@ -102,7 +102,7 @@ impl Telling {
         let story = stories::pick(dice);
         let cast = Cast::new(dice);
         let by_phone = dice.percent(5);
-        let mut told = Told { telling: self, cast, by_phone, at: self.opened, happenings: Vec::new() };
+        let mut told = ToldStory { telling: self, cast, by_phone, at: self.opened, happenings: Vec::new() };
         let later = if by_phone { told.call(dice) } else { told.open(story, dice) };
         told.work(story, &later, dice);
         told.happenings
@@ -119,7 +119,7 @@ pub fn loose_alert(dice: &mut Dice, at: Instant) -> Happening {
     Happening { at, record: Record::Alert(Box::new(alert)) }
 }
 
-struct Told<'a> {
+struct ToldStory<'a> {
     telling: &'a Telling,
     cast: Cast,
     /// Whether the incident was written down after a call.
@@ -128,7 +128,7 @@ struct Told<'a> {
     happenings: Vec<Happening>,
 }
 
-impl Told<'_> {
+impl ToldStory<'_> {
     /// Advances the time by some minutes, multiplied by the pace of the incident.
     fn wait(&mut self, low: u64, high: u64, dice: &mut Dice) {
         self.wait_times(self.telling.pace, low, high, dice);

@@ -7,14 +7,14 @@ use super::edge::connections::ConnectionSettings;
 use super::edge::origin::Origins;
 use super::execution::answer_memory::AnswerSettings;
 use super::execution::executor::WorkSettings;
-use super::operation::limits::Limits;
+use super::operation::limits::DocumentLimits;
 use super::share::group_settings::GroupSettings;
 
 /// All limits of a server.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// The limits of a document.
-    pub limits: Limits,
+    pub limits: DocumentLimits,
     /// The limits of an HTTP request.
     pub http: HttpSettings,
     /// The limits of a WebSocket.

@@ -6,7 +6,7 @@ use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{ExprTrait, SelectStatement};
 use sea_orm::{QueryOrder, QuerySelect, QueryTrait};
 
-use super::changelog::{ActivityFilter, Origin, actor_id, kinds_of, mask};
+use super::changelog::{ActivityFilter, ChangeOrigin, actor_id, kinds_of, mask};
 use super::incident::to_json;
 use super::log_head::{Head, hash_of};
 use super::queue::Span;
@@ -218,7 +218,7 @@ impl Tx {
     /// Records what happened to a locked or new alert that no incident holds, or that has just left its incident.
     /// `former` is its earlier state, if no incident held it then. The change gets its version and position when the
     /// transaction commits.
-    pub async fn record_alert(&self, former: Option<&Alert>, alert: &Alert, entry: Entry, origin: &Origin) {
+    pub async fn record_alert(&self, former: Option<&Alert>, alert: &Alert, entry: Entry, origin: &ChangeOrigin) {
         let body = AlertBody {
             transaction: TransactionId(Uuid::nil()),
             last: false,

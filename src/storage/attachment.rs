@@ -8,7 +8,7 @@ use sea_orm::{QueryOrder, QuerySelect, Set};
 
 use super::incident::{json, to_json};
 use super::{Reader, Tx, count};
-use crate::domain::attachment::{Attachment, Stored, Ticket};
+use crate::domain::attachment::{Attachment, StoredBytes, Ticket};
 use crate::domain::{AttachmentId, IncidentId, Instant, Result};
 
 mod row {
@@ -73,7 +73,7 @@ impl TryFrom<row::Model> for Attachment {
             size: row.size as u64,
             author: json(&row.author)?,
             created_at: row.created_at,
-            stored: row.stored_at.zip(row.sha256).map(|(at, sha256)| Stored { at, sha256 }),
+            stored: row.stored_at.zip(row.sha256).map(|(at, sha256)| StoredBytes { at, sha256 }),
         })
     }
 }
@@ -181,7 +181,7 @@ impl Tx {
     }
 
     /// Records that the bytes of an attachment are stored.
-    pub async fn save_stored(&self, id: AttachmentId, stored: &Stored) -> Result<()> {
+    pub async fn save_stored(&self, id: AttachmentId, stored: &StoredBytes) -> Result<()> {
         row::Entity::update_many()
             .col_expr(row::Column::StoredAt, Expr::value(stored.at))
             .col_expr(row::Column::Sha256, Expr::value(stored.sha256.clone()))

@@ -3,7 +3,8 @@
 //! A command that runs alone is a batch of one command. The rules:
 //! - A command gets its answer only after the commit is proved, even if it was refused after other commands had run.
 //! - In the log each command is a separate transaction: its own id, its own `last` mark, consecutive positions.
-//! - The writes that a command keeps in memory ([`Written`]) are its own. They are dropped if the command is refused.
+//! - The writes that a command keeps in memory ([`DeferredWrites`]) are its own. They are dropped if the command is
+//!   refused.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use super::changelog::Pending;
 use super::combiner::{Lane, unless_stalled};
 use super::idempotency::PendingOutcome;
 use super::log_head::Head;
-use super::outcome::{Outcome, Receipt};
+use super::outcome::{Receipt, TransactionOutcome};
 use super::transaction::{Transaction, Unsaved};
 use super::{Error, Reader, Result, Store, Tx, fault};
 use crate::domain::clock::Clock;
@@ -37,12 +38,12 @@ const GATHERING: Duration = Duration::from_millis(25);
 
 /// Writes of a command that no table has before the transaction ends.
 #[derive(Default)]
-pub(super) struct Written {
+pub(super) struct DeferredWrites {
     pub(super) pending: Pending,
     pub(super) keeping: Option<PendingOutcome>,
 }
 
-impl Written {
+impl DeferredWrites {
     /// Returns the writes of a command without an idempotency key.
     pub(super) fn of(pending: Pending) -> Self {
         Self { pending, keeping: None }
@@ -57,7 +58,7 @@ pub(super) struct Earlier {
 }
 
 impl Earlier {
-    fn add(&mut self, written: &Written) {
+    fn add(&mut self, written: &DeferredWrites) {
         self.incidents.extend(written.pending.incidents());
         self.keys.extend(written.keeping.as_ref().map(PendingOutcome::key));
     }
@@ -73,7 +74,7 @@ impl Earlier {
 }
 
 /// The answer to a command that has run.
-pub(super) enum Answer {
+pub(super) enum CommandAnswer {
     /// The command is committed; with the end of the log after it.
     Committed(Head),
     /// The transaction was not committed, and this command is not the cause: it must run again, alone.
@@ -107,8 +108,8 @@ pub(super) struct CommandBatch {
     /// The gather permit, held until the commit begins.
     pub(super) lane: Option<Lane>,
     conn: Arc<Transaction>,
-    commands: Vec<Written>,
-    answers: Answers,
+    commands: Vec<DeferredWrites>,
+    answers: CommandAnswers,
     /// Refused commands. Each waits until the changes that it was refused for are committed; a drop means that this is
     /// not known.
     refused: Vec<oneshot::Sender<()>>,
@@ -128,7 +129,7 @@ impl CommandBatch {
             lane: None,
             conn: Arc::new(conn),
             commands: Vec::new(),
-            answers: Answers(Vec::new()),
+            answers: CommandAnswers(Vec::new()),
             refused: Vec::new(),
             earlier: Arc::default(),
             changes: 0,
@@ -208,7 +209,7 @@ impl CommandBatch {
     }
 
     /// Returns a receiver for the answer to the command that has just run.
-    pub(super) fn await_answer(&mut self) -> oneshot::Receiver<Answer> {
+    pub(super) fn await_answer(&mut self) -> oneshot::Receiver<CommandAnswer> {
         let (answer, answered) = oneshot::channel();
         self.answers.0.push(answer);
         answered
@@ -251,37 +252,37 @@ impl CommandBatch {
         drop(committing);
         match ended {
             Ok(heads) => {
-                answers.into_iter().zip(heads).for_each(|(answer, head)| tell(answer, Answer::Committed(head)));
+                answers.into_iter().zip(heads).for_each(|(answer, head)| tell(answer, CommandAnswer::Committed(head)));
                 // A caller that has gone away needs no answer.
                 refused.into_iter().for_each(|refused| refused.send(()).unwrap_or_default());
             }
             Err(Unended::Nothing(error)) if answers.len() > 1 => {
                 debug!(%error, commands = answers.len(), "a shared transaction was not committed: its commands run alone");
-                drop(Answers(answers));
+                drop(CommandAnswers(answers));
             }
             Err(Unended::Nothing(error)) => {
                 if let Some(answer) = answers.into_iter().next() {
-                    tell(answer, Answer::Failed(error));
+                    tell(answer, CommandAnswer::Failed(error));
                 }
             }
             Err(Unended::Unknown) => {
-                answers.into_iter().for_each(|answer| tell(answer, Answer::Failed(Unended::Unknown.into())));
+                answers.into_iter().for_each(|answer| tell(answer, CommandAnswer::Failed(Unended::Unknown.into())));
             }
         }
     }
 }
 
 /// Sends an answer. A caller that has gone away needs none.
-fn tell(to: oneshot::Sender<Answer>, answer: Answer) {
+fn tell(to: oneshot::Sender<CommandAnswer>, answer: CommandAnswer) {
     drop(to.send(answer));
 }
 
 /// The answers to the commands that have run. Dropping them before the commit begins tells each command to run again.
-struct Answers(Vec<oneshot::Sender<Answer>>);
+struct CommandAnswers(Vec<oneshot::Sender<CommandAnswer>>);
 
-impl Drop for Answers {
+impl Drop for CommandAnswers {
     fn drop(&mut self) {
-        self.0.drain(..).for_each(|answer| tell(answer, Answer::Again));
+        self.0.drain(..).for_each(|answer| tell(answer, CommandAnswer::Again));
     }
 }
 
@@ -290,7 +291,11 @@ pub(super) fn held() -> Error {
 }
 
 /// Runs a command, and returns its result and its writes.
-pub(super) async fn run<T, F, Fut>(conn: Arc<Transaction>, earlier: Arc<Earlier>, work: &F) -> (Result<T>, Written)
+pub(super) async fn run<T, F, Fut>(
+    conn: Arc<Transaction>,
+    earlier: Arc<Earlier>,
+    work: &F,
+) -> (Result<T>, DeferredWrites)
 where
     T: Send,
     F: Fn(Arc<Tx>) -> Fut + Send + Sync,
@@ -300,8 +305,8 @@ where
     // On the heap: the future of a command is large, and it would be part of each future around it.
     let outcome = Box::pin(work(tx.clone())).await;
     match Arc::into_inner(tx) {
-        Some(tx) => (outcome, Written { pending: tx.pending.into_inner(), keeping: tx.keeping.into_inner() }),
-        None => (outcome.and(Err(held())), Written::default()),
+        Some(tx) => (outcome, DeferredWrites { pending: tx.pending.into_inner(), keeping: tx.keeping.into_inner() }),
+        None => (outcome.and(Err(held())), DeferredWrites::default()),
     }
 }
 
@@ -313,7 +318,7 @@ impl Tx {
 
     /// Writes the data that depends on the position in the log. Returns the end of the log after each command, and the
     /// receipt by which the commit can be found.
-    async fn append_all(&self, commands: Vec<Written>, clock: &Clock) -> Result<(Vec<Head>, Receipt)> {
+    async fn append_all(&self, commands: Vec<DeferredWrites>, clock: &Clock) -> Result<(Vec<Head>, Receipt)> {
         let records = commands.iter().any(|command| !command.pending.is_empty());
         let (pending, keeping): (Vec<_>, Vec<_>) =
             commands.into_iter().map(|command| (command.pending, command.keeping)).unzip();
@@ -330,7 +335,7 @@ impl Tx {
 impl Store {
     /// Ends a transaction of these commands: appends their changes and commits. Returns the end of the log after each
     /// command.
-    pub(super) async fn end(&self, conn: Transaction, commands: Vec<Written>) -> Result<Vec<Head>, Unended> {
+    pub(super) async fn end(&self, conn: Transaction, commands: Vec<DeferredWrites>) -> Result<Vec<Head>, Unended> {
         self.end_shared(conn, commands, None).await
     }
 
@@ -339,7 +344,7 @@ impl Store {
     async fn end_shared(
         &self,
         conn: Transaction,
-        commands: Vec<Written>,
+        commands: Vec<DeferredWrites>,
         statement: Option<Duration>,
     ) -> Result<Vec<Head>, Unended> {
         let conn = Arc::new(conn);
@@ -374,9 +379,9 @@ impl Store {
         };
         debug!(%error, "a commit was not answered, so the database is asked what became of it");
         match self.outcome(receipt).await {
-            Outcome::Committed => Ok(()),
-            Outcome::RolledBack => Err(Unended::Nothing(Error::from(error))),
-            Outcome::Unknown => Err(Unended::Unknown),
+            TransactionOutcome::Committed => Ok(()),
+            TransactionOutcome::RolledBack => Err(Unended::Nothing(Error::from(error))),
+            TransactionOutcome::Unknown => Err(Unended::Unknown),
         }
     }
 }

@@ -9,7 +9,7 @@ use sea_orm::{QueryOrder, QuerySelect, Set};
 use super::incident::{json, to_json};
 use super::queue::Span;
 use super::{Reader, Tx, places, statement};
-use crate::domain::bookmark::{Bookmark, Finding, Rows};
+use crate::domain::bookmark::{Bookmark, Finding, ResultRows};
 use crate::domain::{BookmarkId, IncidentId, Instant, Result};
 
 mod row {
@@ -169,7 +169,7 @@ impl Tx {
     }
 
     /// Inserts a new bookmark and its result rows.
-    pub async fn insert_bookmark(&self, bookmark: &Bookmark, rows: &Rows) -> Result<()> {
+    pub async fn insert_bookmark(&self, bookmark: &Bookmark, rows: &ResultRows) -> Result<()> {
         let finding = &bookmark.finding;
         let row = row::ActiveModel {
             id: Set(bookmark.id.0),

@@ -19,10 +19,10 @@ use super::log_head::{Head, and_move_head, hash_of};
 use super::queue::Span;
 use super::{Reader, Tx};
 use crate::domain::account::{ActorImage, OwnerId};
-use crate::domain::activity::Told;
+use crate::domain::activity::ToldChange;
 use crate::domain::alert_log::Logged;
 use crate::domain::chain::{LinkSubject, check};
-use crate::domain::change::{Body, Cause, Change, Entry, EntryKind, entries_between};
+use crate::domain::change::{Cause, Change, ChangeBody, Entry, EntryKind, entries_between};
 use crate::domain::clock::Clock;
 use crate::domain::incident::Incident;
 use crate::domain::{Error, IncidentId, Instant, Result, TransactionId, UserId};
@@ -55,7 +55,7 @@ pub(super) const ROWS_PER_INSERT: usize = 2_000;
 
 impl Head {
     /// Advances by a change of an incident, and returns its row.
-    pub(super) fn append_change(&mut self, change: &Body) -> Result<row::Model> {
+    pub(super) fn append_change(&mut self, change: &ChangeBody) -> Result<row::Model> {
         let (body, incident, version) = (to_json(change)?, change.row.id, change.row.version);
         self.append(LinkSubject::Incident(incident), version, &body);
         Ok(row::Model {
@@ -75,7 +75,7 @@ impl Head {
 /// commands write, so that the locks of these rows are short.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
-    incidents: Vec<Body>,
+    incidents: Vec<ChangeBody>,
     pub(super) alerts: Vec<PendingAlert>,
     /// How often users, groups or members were changed.
     accounts: u64,
@@ -109,7 +109,7 @@ impl Pending {
     }
 
     /// Adds a change of an incident.
-    pub(super) fn push(&mut self, body: Body) {
+    pub(super) fn push(&mut self, body: ChangeBody) {
         self.incidents.push(body);
     }
 
@@ -129,7 +129,7 @@ impl Pending {
 
 /// The origin of the changes of a transaction.
 #[derive(Clone, Debug)]
-pub struct Origin {
+pub struct ChangeOrigin {
     /// The time of the changes.
     pub at: Instant,
     /// The user who makes the changes, or the system.
@@ -232,7 +232,7 @@ impl TryFrom<row::Model> for Change {
     }
 }
 
-impl TryFrom<row::Model> for Told {
+impl TryFrom<row::Model> for ToldChange {
     type Error = Error;
 
     fn try_from(row: row::Model) -> Result<Self> {
@@ -284,12 +284,12 @@ impl Reader {
         incident: IncidentId,
         filter: &ActivityFilter,
         page: Span<u64>,
-    ) -> Result<Vec<Told>> {
-        self.activity_rows(incident, filter, page).await?.into_iter().map(Told::try_from).collect()
+    ) -> Result<Vec<ToldChange>> {
+        self.activity_rows(incident, filter, page).await?.into_iter().map(ToldChange::try_from).collect()
     }
 
     /// Reads a slice of the changes of all incidents, newest first.
-    pub async fn desk_log(&self, filter: &DeskLogFilter, page: Span<LogPlace>) -> Result<Vec<Told>> {
+    pub async fn desk_log(&self, filter: &DeskLogFilter, page: Span<LogPlace>) -> Result<Vec<ToldChange>> {
         let mut query = row::Entity::find();
         if let Some(actor) = filter.actor {
             query = query.filter(row::Column::ActorId.is_not_null()).filter(row::Column::ActorId.eq(actor.0));
@@ -328,7 +328,7 @@ impl Reader {
         if page.from_end {
             rows.reverse();
         }
-        rows.into_iter().map(Told::try_from).collect()
+        rows.into_iter().map(ToldChange::try_from).collect()
     }
 
     async fn activity_rows(
@@ -363,7 +363,7 @@ impl Reader {
         incidents: &[IncidentId],
         filter: &ActivityFilter,
         span: Span<()>,
-    ) -> Result<HashMap<IncidentId, Vec<Told>>> {
+    ) -> Result<HashMap<IncidentId, Vec<ToldChange>>> {
         if let [incident] = incidents {
             return Ok(HashMap::from([(
                 *incident,
@@ -394,7 +394,7 @@ impl Reader {
             .order_by_asc(row::Column::Position)
             .all(self.conn())
             .await?;
-        let mut changes: HashMap<IncidentId, Vec<Told>> = HashMap::new();
+        let mut changes: HashMap<IncidentId, Vec<ToldChange>> = HashMap::new();
         for row in rows {
             changes.entry(IncidentId(row.incident_id)).or_default().push(row.try_into()?);
         }
@@ -454,7 +454,7 @@ impl Tx {
         before: Option<&Incident>,
         after: &mut Incident,
         facts: Vec<Entry>,
-        origin: &Origin,
+        origin: &ChangeOrigin,
         created_input: Option<Vec<u8>>,
     ) -> Result<bool> {
         let mut entries = entries_between(before, after);
@@ -468,9 +468,9 @@ impl Tx {
             after.has_active_alerts = after.alert_count > 0 && self.has_active_alerts(after.id).await?;
         }
         self.save_incident(before, after, created_input).await?;
-        let body = Body {
+        let body = ChangeBody {
             client_mutation_id: origin.client_mutation_id.clone(),
-            ..Body::between(before, after, entries, origin.actor.clone(), origin.cause.clone())?
+            ..ChangeBody::between(before, after, entries, origin.actor.clone(), origin.cause.clone())?
         };
         self.pending.lock().await.incidents.push(body);
         Ok(true)

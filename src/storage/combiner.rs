@@ -27,7 +27,7 @@ use tokio::sync::{oneshot, watch};
 use tracing::debug;
 
 use super::ahead::{Arrival, LockPlan};
-use super::batch::{Answer, CommandBatch, Unended};
+use super::batch::{CommandAnswer, CommandBatch, Unended};
 use super::{Error, Head, MutationState, Result, Store, Tx, fault, retry};
 use crate::domain::Code;
 
@@ -55,16 +55,16 @@ const PUT_OFF: Duration = Duration::from_millis(10);
 
 /// The batches of a node. Clones share them.
 #[derive(Clone, Debug)]
-pub(super) struct Combiner(Arc<Shared>);
+pub(super) struct Combiner(Arc<CombinerShared>);
 
 #[derive(Debug)]
-struct Shared {
-    state: Mutex<State>,
+struct CombinerShared {
+    state: Mutex<CombinerState>,
     /// The number of batches that have ended.
     ended: watch::Sender<u64>,
 }
 
-struct State {
+struct CombinerState {
     /// The most batches that may gather at once.
     lanes: usize,
     /// The number of batches that gather now.
@@ -73,29 +73,29 @@ struct State {
     committing: bool,
     /// Batches that are ready to commit, and wait for the commit of another batch.
     ready: VecDeque<Box<CommandBatch>>,
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<WaitingCommand>,
     /// The last number that was given to a batch or to a waiting command.
     numbers: u64,
 }
 
-impl std::fmt::Debug for State {
+impl std::fmt::Debug for CombinerState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("State").field("open", &self.open).field("waiting", &self.waiting.len()).finish_non_exhaustive()
     }
 }
 
-struct Waiting {
+struct WaitingCommand {
     number: u64,
     /// The number of the batch that put the command off; the command does not join this batch again.
     not_in: Option<u64>,
     plan: LockPlan,
     /// The number of the lane whose batch has locked the rows of the plan.
     reserved: Option<u64>,
-    give: oneshot::Sender<Turn>,
+    give: oneshot::Sender<CommandTurn>,
 }
 
 /// The turn of a waiting command.
-enum Turn {
+enum CommandTurn {
     /// The command begins a batch.
     Lead(Lane),
     /// The command joins a batch.
@@ -120,7 +120,7 @@ struct Baton {
 }
 
 /// The place of a command in the queue. Dropping it removes the command.
-struct Place(Combiner, u64);
+struct CommandSlot(Combiner, u64);
 
 /// The result of a command in a batch.
 enum Ended<T> {
@@ -136,16 +136,16 @@ enum Ended<T> {
 impl Combiner {
     pub(super) fn new(lanes: usize) -> Self {
         let (ready, waiting) = (VecDeque::new(), VecDeque::new());
-        let state = Mutex::new(State { lanes, open: 0, committing: false, ready, waiting, numbers: 0 });
-        Self(Arc::new(Shared { state, ended: watch::Sender::new(0) }))
+        let state = Mutex::new(CombinerState { lanes, open: 0, committing: false, ready, waiting, numbers: 0 });
+        Self(Arc::new(CombinerShared { state, ended: watch::Sender::new(0) }))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, CombinerState> {
         self.0.state.lock()
     }
 }
 
-impl State {
+impl CombinerState {
     fn number(&mut self) -> u64 {
         self.numbers += 1;
         self.numbers
@@ -161,7 +161,7 @@ impl State {
     ///
     /// The batch has locked the rows of its reserved commands. So it takes these commands also if it gathers no others:
     /// another batch would wait for their rows.
-    fn next_for(&mut self, batch: &CommandBatch) -> Option<Waiting> {
+    fn next_for(&mut self, batch: &CommandBatch) -> Option<WaitingCommand> {
         let lane = batch.lane.as_ref().map(|lane| lane.1);
         let others = batch.takes_more(self.committing);
         let reserved = others || batch.has_room_until(STALLED);
@@ -191,7 +191,7 @@ impl State {
     }
 
     /// Takes the next waiting command that may begin a batch.
-    fn next_to_lead(&mut self) -> Option<Waiting> {
+    fn next_to_lead(&mut self) -> Option<WaitingCommand> {
         let at = self.waiting.iter().position(|waiting| waiting.reserved.is_none())?;
         self.waiting.remove(at)
     }
@@ -209,11 +209,11 @@ impl Drop for Lane {
         let number = state.number();
         drop(state);
         // A receiver that has gone away drops the lane at once, which passes it on.
-        drop(next.give.send(Turn::Lead(Lane(self.0.clone(), number))));
+        drop(next.give.send(CommandTurn::Lead(Lane(self.0.clone(), number))));
     }
 }
 
-impl Drop for Place {
+impl Drop for CommandSlot {
     fn drop(&mut self) {
         self.0.state().waiting.retain(|waiting| waiting.number != self.1);
     }
@@ -264,8 +264,8 @@ fn offer(store: &Store, mut batch: Box<CommandBatch>) -> Option<Box<CommandBatch
         drop(state);
         let arrival = if next.reserved.is_some() { Arrival::BeforeRead } else { Arrival::AfterRead };
         let baton = Baton { store: store.clone(), batch: Some(batch), arrival, at_work: false };
-        match next.give.send(Turn::Join(baton)) {
-            Err(Turn::Join(mut refused)) => match refused.batch.take() {
+        match next.give.send(CommandTurn::Join(baton)) {
+            Err(CommandTurn::Join(mut refused)) => match refused.batch.take() {
                 Some(back) => batch = back,
                 None => return None,
             },
@@ -301,8 +301,8 @@ impl Store {
             let turn = self.turn(plan, not_in).await?;
             let mut others = self.combiner.0.ended.subscribe();
             let ended = match turn {
-                Turn::Lead(lane) => self.lead(lane, &work).await,
-                Turn::Join(baton) => self.join(baton, plan, &work).await,
+                CommandTurn::Lead(lane) => self.lead(lane, &work).await,
+                CommandTurn::Join(baton) => self.join(baton, plan, &work).await,
             };
             match ended {
                 Ended::Done(done) => return done,
@@ -324,24 +324,24 @@ impl Store {
 
     /// Waits for a turn in a batch, up to the acquire timeout. A wait that is dropped or timed out leaves its turn to
     /// others.
-    async fn turn(&self, plan: LockPlan, not_in: Option<u64>) -> Result<Turn> {
+    async fn turn(&self, plan: LockPlan, not_in: Option<u64>) -> Result<CommandTurn> {
         let (given, _place) = {
             let mut state = self.combiner.state();
             if let Some(batch) = state.take_ready(not_in) {
                 let (store, batch) = (self.clone(), Some(batch));
-                return Ok(Turn::Join(Baton { store, batch, arrival: Arrival::AfterRead, at_work: false }));
+                return Ok(CommandTurn::Join(Baton { store, batch, arrival: Arrival::AfterRead, at_work: false }));
             }
             if state.open < state.lanes {
                 state.open += 1;
                 let number = state.number();
-                return Ok(Turn::Lead(Lane(self.combiner.clone(), number)));
+                return Ok(CommandTurn::Lead(Lane(self.combiner.clone(), number)));
             }
             if state.waiting.len() >= WAITING_MAX {
                 return Err(Error::unavailable("the desk is busy: too many changes wait, try again"));
             }
             let ((give, given), number) = (oneshot::channel(), state.number());
-            state.waiting.push_back(Waiting { number, not_in, plan, reserved: None, give });
-            (given, Place(self.combiner.clone(), number))
+            state.waiting.push_back(WaitingCommand { number, not_in, plan, reserved: None, give });
+            (given, CommandSlot(self.combiner.clone(), number))
         };
         match tokio::time::timeout(self.options.acquire_timeout, given).await {
             Ok(Ok(turn)) => Ok(turn),
@@ -471,12 +471,12 @@ impl Baton {
 
 /// Waits for the answer to a command that has run. If none comes, the commit's task was dropped: the outcome is
 /// unknown.
-async fn ended<T>(value: T, answered: oneshot::Receiver<Answer>) -> Ended<T> {
+async fn ended<T>(value: T, answered: oneshot::Receiver<CommandAnswer>) -> Ended<T> {
     match answered.await {
-        Ok(Answer::Committed(head)) => Ended::Done(Ok((value, head))),
-        Ok(Answer::Again) => Ended::Again,
-        Ok(Answer::Failed(Error::Busy)) => Ended::Busy,
-        Ok(Answer::Failed(error)) => Ended::Done(Err(error)),
+        Ok(CommandAnswer::Committed(head)) => Ended::Done(Ok((value, head))),
+        Ok(CommandAnswer::Again) => Ended::Again,
+        Ok(CommandAnswer::Failed(Error::Busy)) => Ended::Busy,
+        Ok(CommandAnswer::Failed(error)) => Ended::Done(Err(error)),
         Err(_) => Ended::Done(Err(Unended::Unknown.into())),
     }
 }

@@ -19,7 +19,7 @@ use watchfloor_migrations::sea_orm_migration::MigratorTrait;
 use super::bounded::{self, Doubt};
 use super::combiner::{Combiner, LANES_POSTGRES, LANES_SQLITE};
 use super::interrupt::{MIGRATION, OWN_WORK};
-use super::kept::Kept;
+use super::kept::KeptConnections;
 use super::transaction::Pool;
 use super::trouble::Trouble;
 use super::{Store, Watch, fault, retry, search};
@@ -81,14 +81,14 @@ impl Store {
         let (writer, reader) = if options.url.starts_with("sqlite:") {
             let (writer, readers) =
                 (open_sqlite(&options, PoolRole::Writer).await?, open_sqlite(&options, PoolRole::Readers).await?);
-            let kept = |pool| Pool::Sqlite(Kept::new(pool, doubt.clone()));
+            let kept = |pool| Pool::Sqlite(KeptConnections::new(pool, doubt.clone()));
             (kept(writer), kept(readers))
         } else {
             let pool = match open_postgres(&options, &doubt, options.connections).await {
                 Ok(pool) => pool,
                 Err(error) => return Err(why_not(&options.url).await.unwrap_or_else(|| Error::from(error))),
             };
-            let pool = Kept::new(pool, doubt.clone());
+            let pool = KeptConnections::new(pool, doubt.clone());
             (Pool::Postgres(pool.clone()), Pool::Postgres(pool))
         };
         let combiner = Combiner::new(if matches!(writer, Pool::Postgres(_)) { LANES_POSTGRES } else { LANES_SQLITE });

@@ -24,9 +24,9 @@ const ROWS_PER_STATEMENT: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct Deferred {
     /// The rows of commands that have ended.
-    earlier: Rows,
+    earlier: DeferredRows,
     /// The rows of the current command.
-    own: Rows,
+    own: DeferredRows,
     /// The counter of incident numbers, if this transaction has locked it.
     numbers: Option<LockedCounter>,
     /// The counter when the current command began.
@@ -36,7 +36,7 @@ pub(super) struct Deferred {
 }
 
 #[derive(Debug, Default)]
-struct Rows {
+struct DeferredRows {
     new: Vec<NewRow>,
     changed: Vec<ChangedRow>,
 }
@@ -155,7 +155,7 @@ impl Deferred {
         self.rows().flat_map(|rows| &rows.changed).any(|row| row.table == Table::Alert && row.incident == incident)
     }
 
-    fn rows(&self) -> impl Iterator<Item = &Rows> {
+    fn rows(&self) -> impl Iterator<Item = &DeferredRows> {
         [&self.earlier, &self.own].into_iter()
     }
 
@@ -218,7 +218,7 @@ impl Deferred {
 
     /// Forgets the current command's rows that no statement has sent, and returns the counter to `numbers`.
     pub(super) fn take_back(&mut self, numbers: Option<LockedCounter>) {
-        self.own = Rows::default();
+        self.own = DeferredRows::default();
         self.numbers = numbers;
     }
 
@@ -233,7 +233,7 @@ impl Deferred {
     }
 }
 
-impl Rows {
+impl DeferredRows {
     fn is_empty(&self) -> bool {
         self.new.is_empty() && self.changed.is_empty()
     }

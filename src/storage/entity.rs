@@ -68,7 +68,7 @@ const ROWS_PER_INSERT: usize = 4_000;
 
 /// An entity of an incident, summarised over the incident's alerts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IncidentEntity {
+pub struct EntitySummary {
     /// The kind of entity.
     pub kind: EntityKind,
     /// Its value, as an alert writes it.
@@ -164,7 +164,7 @@ impl Reader {
         &self,
         incidents: &[IncidentId],
         limit: u64,
-    ) -> Result<HashMap<IncidentId, Vec<IncidentEntity>>> {
+    ) -> Result<HashMap<IncidentId, Vec<EntitySummary>>> {
         let sql = format!(
             "SELECT incident_id, kind, value, verdict, alerts FROM (
                 SELECT a.incident_id, e.kind, MIN(e.value) AS value, MAX(e.verdict) AS verdict,
@@ -180,9 +180,9 @@ impl Reader {
         );
         let values = incidents.iter().map(|id| id.0.into());
         let rows = self.conn().query_all_raw(statement(self, &sql, values)).await?;
-        let mut entities: HashMap<IncidentId, Vec<IncidentEntity>> = HashMap::new();
+        let mut entities: HashMap<IncidentId, Vec<EntitySummary>> = HashMap::new();
         for row in rows {
-            let entity = IncidentEntity {
+            let entity = EntitySummary {
                 kind: row.try_get_by_index(1)?,
                 value: row.try_get_by_index(2)?,
                 verdict: row.try_get_by_index(3)?,
@@ -195,7 +195,7 @@ impl Reader {
 
     /// Reads at most `limit` entities that an incident held in a version, ordered by the number of alerts that named
     /// them. Former verdicts are not stored. A value has the present spelling of an alert, or else its folded form.
-    pub async fn entities_as_of(&self, incident: IncidentId, version: u64, limit: u64) -> Result<Vec<IncidentEntity>> {
+    pub async fn entities_as_of(&self, incident: IncidentId, version: u64, limit: u64) -> Result<Vec<EntitySummary>> {
         let sql = format!(
             "SELECT h.kind, COALESCE(MIN(e.value), h.value_key), COUNT(DISTINCT h.alert_id)
              FROM incident_entity h LEFT JOIN alert_entity e
@@ -209,7 +209,7 @@ impl Reader {
         let rows = self.conn().query_all_raw(statement(self, &sql, values)).await?;
         rows.iter()
             .map(|row| {
-                Ok(IncidentEntity {
+                Ok(EntitySummary {
                     kind: row.try_get_by_index(0)?,
                     value: row.try_get_by_index(1)?,
                     verdict: None,

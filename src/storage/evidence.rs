@@ -14,7 +14,7 @@ use crate::domain::account::{ActorImage, OwnerId};
 use crate::domain::alert::AlertStatus;
 use crate::domain::alert_log::AlertBody;
 use crate::domain::chain::{Hash, Link, LinkSubject};
-use crate::domain::change::Body;
+use crate::domain::change::ChangeBody;
 use crate::domain::classification::Classification;
 use crate::domain::comment::TextSetBy;
 use crate::domain::incident::Incident;
@@ -62,7 +62,7 @@ impl StoredChange {
 
     /// Returns the name of a column that contradicts the body, if there is one. Filters and pages use the columns, but
     /// the hash chain covers only the body.
-    pub fn column_at_odds(&self, body: &Body) -> Option<&'static str> {
+    pub fn column_at_odds(&self, body: &ChangeBody) -> Option<&'static str> {
         [
             ("incident_id", self.incident == body.row.id),
             ("version", self.version == body.row.version),
@@ -130,14 +130,14 @@ impl StoredAlertChange {
 
 /// The stored row of a change of either kind.
 #[derive(Clone, Debug)]
-pub enum Stored {
+pub enum StoredRow {
     /// A change of an incident.
     Incident(StoredChange),
     /// A change of an alert.
     Alert(StoredAlertChange),
 }
 
-impl Stored {
+impl StoredRow {
     /// Returns the offset of the change in the log.
     pub fn position(&self) -> u64 {
         match self {
@@ -214,7 +214,7 @@ pub enum Moment {
 
 impl Reader {
     /// Reads rows of the log after an offset, ascending, at most `limit`.
-    pub async fn stored_after(&self, offset: u64, limit: u64) -> Result<Vec<Stored>> {
+    pub async fn stored_after(&self, offset: u64, limit: u64) -> Result<Vec<StoredRow>> {
         let of_incidents = row::Entity::find()
             .filter(row::Column::Position.gt(offset as i64))
             .order_by_asc(row::Column::Position)
@@ -227,10 +227,10 @@ impl Reader {
             .limit(limit)
             .all(self.conn())
             .await?;
-        let of_incidents = of_incidents.into_iter().map(|row| Stored::Incident(row.into()));
-        let mut rows: Vec<Stored> =
-            of_incidents.chain(of_alerts.into_iter().map(|row| Stored::Alert(row.into()))).collect();
-        rows.sort_by_key(Stored::position);
+        let of_incidents = of_incidents.into_iter().map(|row| StoredRow::Incident(row.into()));
+        let mut rows: Vec<StoredRow> =
+            of_incidents.chain(of_alerts.into_iter().map(|row| StoredRow::Alert(row.into()))).collect();
+        rows.sort_by_key(StoredRow::position);
         // Each table gave up to `limit` rows, so rows of one table may be missing behind the first `limit` rows.
         rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         Ok(rows)

@@ -20,16 +20,16 @@ use crate::domain::summary::OPEN;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ways {
     pub(super) status: StatusWay,
-    pub(super) tags: Way,
-    pub(super) entities: Way,
+    pub(super) tags: ConditionForm,
+    pub(super) entities: ConditionForm,
     /// Products and providers.
-    pub(super) alerts: Way,
+    pub(super) alerts: ConditionForm,
     pub(super) text: TextWay,
 }
 
 /// How a condition on another table is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum ConditionForm {
     /// As `IN` a list, from which the database may start.
     Listed,
     /// As `(IN a list) IS TRUE`. PostgreSQL plans a list in a conjunction as a join, and would plan a hundred joins for
@@ -60,8 +60,13 @@ pub(super) enum StatusWay {
 }
 
 /// The ways below the top level of a filter.
-const BELOW: Ways =
-    Ways { status: StatusWay::Listed, tags: Way::Asked, entities: Way::Asked, alerts: Way::Asked, text: TextWay::Each };
+const BELOW: Ways = Ways {
+    status: StatusWay::Listed,
+    tags: ConditionForm::Asked,
+    entities: ConditionForm::Asked,
+    alerts: ConditionForm::Asked,
+    text: TextWay::Each,
+};
 
 /// Returns the condition of a queue: not deleted, and meeting the filter.
 pub(super) fn queue(filter: &IncidentFilter, ways: Ways) -> Condition {
@@ -102,11 +107,11 @@ fn never() -> SimpleExpr {
     Expr::cust("1 = 0")
 }
 
-fn held(way: Way, in_table: impl IntoIden, incident: impl IntoIden, mut ids: SelectStatement) -> SimpleExpr {
+fn held(way: ConditionForm, in_table: impl IntoIden, incident: impl IntoIden, mut ids: SelectStatement) -> SimpleExpr {
     match way {
-        Way::Listed => Column::Id.in_subquery(ids),
-        Way::Asked => Column::Id.in_subquery(ids).is(SimpleExpr::Constant(true.into())),
-        Way::Each => {
+        ConditionForm::Listed => Column::Id.in_subquery(ids),
+        ConditionForm::Asked => Column::Id.in_subquery(ids).is(SimpleExpr::Constant(true.into())),
+        ConditionForm::Each => {
             let of_it = Expr::col((in_table.into_iden(), incident.into_iden())).equals((Entity, Column::Id));
             Expr::exists(ids.and_where(of_it).to_owned())
         }
@@ -245,7 +250,7 @@ fn written(needle: &str, way: TextWay) -> Condition {
     }
 }
 
-fn with_alert(column: alert::row::Column, names: &[String], way: Way) -> SimpleExpr {
+fn with_alert(column: alert::row::Column, names: &[String], way: ConditionForm) -> SimpleExpr {
     let ids = Query::select()
         .column(alert::row::Column::IncidentId)
         .from(alert::row::Entity)
@@ -296,7 +301,7 @@ pub(super) fn having(keys: &[String]) -> SelectStatement {
         .to_owned()
 }
 
-fn tagged(filter: &TagFilter, way: Way) -> Condition {
+fn tagged(filter: &TagFilter, way: ConditionForm) -> Condition {
     let held = |ids| held(way, tag::held::Entity, tag::held::Column::IncidentId, ids);
     let mut all = Condition::all();
     if let Some(keys) = &filter.any {

@@ -7,7 +7,7 @@ use sea_orm::{ConnectionTrait, Set, Value};
 use super::incident::{json, to_json};
 use super::{Reader, Tx, statement};
 use crate::domain::error::Refusal;
-use crate::domain::idempotency::{IdempotencyKey, Kept, KeptOutcome, OUTCOME_KEPT_HOURS};
+use crate::domain::idempotency::{IdempotencyKey, KeptOutcome, OUTCOME_KEPT_HOURS, StoredResult};
 use crate::domain::position::Position;
 use crate::domain::{Error, Instant, Result, UserId};
 
@@ -38,7 +38,7 @@ mod row {
 pub(super) struct PendingOutcome {
     actor: UserId,
     key: String,
-    kept: Kept,
+    kept: StoredResult,
 }
 
 impl PendingOutcome {
@@ -102,7 +102,7 @@ impl Tx {
 
     /// Stores the outcome for a key that this transaction has claimed. It is written with the position, at the
     /// transaction's end.
-    pub async fn keep(&self, actor: UserId, key: &IdempotencyKey, kept: Kept) {
+    pub async fn keep(&self, actor: UserId, key: &IdempotencyKey, kept: StoredResult) {
         *self.keeping.lock().await = Some(PendingOutcome { actor, key: key.key.clone(), kept });
     }
 

@@ -238,7 +238,7 @@ pub struct OpenRow {
     /// The row, without the description.
     pub row: QueueRow,
     /// The shown part of the title.
-    pub title: title::Shown,
+    pub title: title::ShownTitle,
     /// The offset of the newest change.
     pub changed: u64,
 }
@@ -320,7 +320,7 @@ impl Reader {
             changed.into_iter().map(|(id, offset)| (id, offset.unwrap_or_default() as u64)).collect();
         let open = incidents.iter().map(|incident| OpenRow {
             row: incident.row_to_show(),
-            title: title::Shown::of(&incident.title),
+            title: title::ShownTitle::of(&incident.title),
             changed: changed.get(&incident.id.0).copied().unwrap_or_default(),
         });
         Ok(open.collect())

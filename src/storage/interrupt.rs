@@ -31,10 +31,10 @@ const NEVER: u64 = u64::MAX;
 
 /// The time at which the running statement of a connection must end. Clones share it.
 #[derive(Clone, Debug)]
-pub(super) struct Interrupt(Arc<Inner>);
+pub(super) struct Interrupt(Arc<InterruptInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct InterruptInner {
     since: Instant,
     /// The end in nanoseconds after `since`, or [`NEVER`].
     end: AtomicU64,
@@ -42,7 +42,7 @@ struct Inner {
 
 impl Interrupt {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Inner { since: Instant::now(), end: AtomicU64::new(NEVER) }))
+        Self(Arc::new(InterruptInner { since: Instant::now(), end: AtomicU64::new(NEVER) }))
     }
 
     /// Starts the timeout of a statement.

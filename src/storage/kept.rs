@@ -27,10 +27,10 @@ const AWAY: Duration = Duration::from_secs(60);
 
 /// The connections of one pool, with the cache in front. Clones share them.
 #[derive(Debug)]
-pub(super) struct Kept<DB: Database>(Arc<Inner<DB>>);
+pub(super) struct KeptConnections<DB: Database>(Arc<KeptInner<DB>>);
 
 #[derive(Debug)]
-struct Inner<DB: Database> {
+struct KeptInner<DB: Database> {
     pool: sqlx::Pool<DB>,
     places: Arc<Semaphore>,
     /// Cached connections; the last was used most recently.
@@ -63,21 +63,21 @@ pub(super) struct Session {
     pub(super) interrupt: Option<Interrupt>,
 }
 
-impl<DB: Database> Clone for Kept<DB> {
+impl<DB: Database> Clone for KeptConnections<DB> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<DB: Database> Kept<DB> {
+impl<DB: Database> KeptConnections<DB> {
     /// Wraps a pool. If a connection does not answer while it is returned, `doubt` is raised.
     pub(super) fn new(pool: sqlx::Pool<DB>, doubt: Doubt) -> Self {
         let places = Arc::new(Semaphore::new(pool.options().get_max_connections() as usize));
-        Self(Arc::new(Inner { pool, places, at_hand: Mutex::default(), doubt, runtime: Handle::current() }))
+        Self(Arc::new(KeptInner { pool, places, at_hand: Mutex::default(), doubt, runtime: Handle::current() }))
     }
 
     /// Takes a connection. Waits for a permit up to the pool's acquire timeout.
-    pub(super) async fn take(&self) -> Result<Taken<DB>, sqlx::Error> {
+    pub(super) async fn take(&self) -> Result<TakenConnection<DB>, sqlx::Error> {
         let inner = &self.0;
         let wait = inner.pool.options().get_acquire_timeout();
         let place = timeout(wait, inner.places.clone().acquire_owned()).await.map_err(|_| sqlx::Error::PoolTimedOut)?;
@@ -89,12 +89,12 @@ impl<DB: Database> Kept<DB> {
                 Out { conn, since: Instant::now(), session: Session::default() }
             }
         };
-        Ok(Taken { out, kept: self.clone(), place })
+        Ok(TakenConnection { out, kept: self.clone(), place })
     }
 
     /// Whether a connection is available without waiting for another request to return one.
     pub(super) fn has_place(&self) -> bool {
-        let Inner { pool, places, .. } = &*self.0;
+        let KeptInner { pool, places, .. } = &*self.0;
         let in_pool = || pool.num_idle() > 0 || pool.size() < pool.options().get_max_connections();
         places.available_permits() > 0 && (!self.0.at_hand().is_empty() || in_pool())
     }
@@ -109,7 +109,7 @@ impl<DB: Database> Kept<DB> {
     }
 }
 
-impl<DB: Database> Inner<DB> {
+impl<DB: Database> KeptInner<DB> {
     fn at_hand(&self) -> MutexGuard<'_, Vec<Idle<DB>>> {
         self.at_hand.lock()
     }
@@ -161,7 +161,7 @@ impl<DB: Database> Inner<DB> {
     }
 }
 
-impl<DB: Database> Drop for Inner<DB> {
+impl<DB: Database> Drop for KeptInner<DB> {
     fn drop(&mut self) {
         // A task returns a dropped connection to the pool, on whatever thread it is dropped.
         let _entered = self.runtime.enter();
@@ -171,14 +171,14 @@ impl<DB: Database> Drop for Inner<DB> {
 
 /// A connection in use. Dropping it returns it to the pool, or closes it if [`Self::close_on_drop`] was called.
 #[derive(Debug)]
-pub(super) struct Taken<DB: Database> {
+pub(super) struct TakenConnection<DB: Database> {
     out: Out<DB>,
-    kept: Kept<DB>,
+    kept: KeptConnections<DB>,
     /// The permit, which is dropped after the connection.
     place: OwnedSemaphorePermit,
 }
 
-impl<DB: Database> Taken<DB> {
+impl<DB: Database> TakenConnection<DB> {
     /// Returns the settings of the session.
     pub(super) fn session(&mut self) -> &mut Session {
         &mut self.out.session
@@ -197,7 +197,7 @@ impl<DB: Database> Taken<DB> {
     }
 }
 
-impl<DB: Database> Deref for Taken<DB> {
+impl<DB: Database> Deref for TakenConnection<DB> {
     type Target = DB::Connection;
 
     fn deref(&self) -> &DB::Connection {
@@ -205,7 +205,7 @@ impl<DB: Database> Deref for Taken<DB> {
     }
 }
 
-impl<DB: Database> DerefMut for Taken<DB> {
+impl<DB: Database> DerefMut for TakenConnection<DB> {
     fn deref_mut(&mut self) -> &mut DB::Connection {
         &mut self.out.conn
     }

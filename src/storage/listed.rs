@@ -12,8 +12,8 @@ use super::incident::{classification, json, owner_id};
 use super::queue::{ListedRow, PageRequest};
 use super::{Reader, Store, account, fault, tag, text, way};
 use crate::domain::account::Owner;
-use crate::domain::queue::{QueueRow, Text};
-use crate::domain::title::Shown;
+use crate::domain::queue::{IncidentText, QueueRow};
+use crate::domain::title::ShownTitle;
 use crate::domain::{IncidentId, Result};
 
 /// Parts of a page's rows that a request can leave out.
@@ -149,7 +149,7 @@ fn with_others(page: Statement, rows: u64, parts: Parts) -> Statement {
     Statement { sql, ..page }
 }
 
-fn read(found: &QueryResult, parts: Parts) -> Result<(i64, QueueRow, Shown)> {
+fn read(found: &QueryResult, parts: Parts) -> Result<(i64, QueueRow, ShownTitle)> {
     let mut found = Columns { row: found, at: 0 };
     let id = IncidentId(found.value()?);
     let (number, version, title_version) = (found.value()?, found.count()?, found.count()?);
@@ -187,7 +187,7 @@ fn read(found: &QueryResult, parts: Parts) -> Result<(i64, QueueRow, Shown)> {
         id,
         number,
         version,
-        title: Text::of(&title, title_version),
+        title: IncidentText::of(&title, title_version),
         description: None,
         severity_override,
         computed_severity,
@@ -210,7 +210,7 @@ fn read(found: &QueryResult, parts: Parts) -> Result<(i64, QueueRow, Shown)> {
         // Queues have no deleted incidents.
         deleted: false,
     };
-    Ok((place, row, Shown::of(&title)))
+    Ok((place, row, ShownTitle::of(&title)))
 }
 
 /// A cursor over the columns of a row, from the first to the last.

@@ -19,7 +19,7 @@ use super::{Store, Tx, alert, alert_log, changelog, comment, entity, incident, s
 use crate::domain::account::{ActorImage, LOCAL_MANAGER_ACCOUNT, OwnerId};
 use crate::domain::alert::Alert;
 use crate::domain::alert_log::AlertBody;
-use crate::domain::change::{Body, Entry};
+use crate::domain::change::{ChangeBody, Entry};
 use crate::domain::comment::Comment;
 use crate::domain::incident::{Incident, TextField};
 use crate::domain::tag::{Tag, TagKind};
@@ -61,12 +61,12 @@ pub struct Load {
     number: i64,
     tags: BTreeMap<(TagKind, String), (String, Instant)>,
     picks: BTreeMap<(UserId, OwnerId), Instant>,
-    rows: Rows,
+    rows: LoadRows,
 }
 
 /// Rows that are not written yet.
 #[derive(Debug, Default)]
-struct Rows {
+struct LoadRows {
     incidents: Vec<incident::row::Model>,
     texts: Vec<text::row::Model>,
     tags: Vec<tag_held::Model>,
@@ -103,7 +103,7 @@ pub struct End {
 impl Load {
     /// Begins a load into a database whose log ends at this head.
     pub fn onto(store: &Store, head: Head) -> Self {
-        let (backend, rows) = (store.reader.backend(), Rows::default());
+        let (backend, rows) = (store.reader.backend(), LoadRows::default());
         Self { backend, head, number: 0, tags: BTreeMap::new(), picks: BTreeMap::new(), rows }
     }
 
@@ -136,7 +136,7 @@ impl Load {
     }
 
     /// Adds the next change of the log, a change of an incident.
-    pub fn change(&mut self, change: &Body) -> Result<()> {
+    pub fn change(&mut self, change: &ChangeBody) -> Result<()> {
         for entry in &change.entries {
             match entry {
                 Entry::Tags { added, .. } => added.iter().try_for_each(|tag| self.tag(tag, change.at))?,
@@ -175,7 +175,7 @@ impl Load {
 
     /// Takes the rows that are not written yet.
     pub fn lot(&mut self) -> Result<Lot> {
-        let Rows { incidents, texts, tags, alerts, raws, named, held, comments, revisions, changes, alert_changes } =
+        let LoadRows { incidents, texts, tags, alerts, raws, named, held, comments, revisions, changes, alert_changes } =
             std::mem::take(&mut self.rows);
         let mut lot = Lot::default();
         lot.add::<incident::row::Entity>(self.backend, &incidents)?;
@@ -200,7 +200,7 @@ impl Load {
     }
 }
 
-impl Rows {
+impl LoadRows {
     fn alert(&mut self, alert: &Alert, raw: Option<String>) -> Result<()> {
         self.named.extend(entity::to_rows(alert));
         self.raws.extend(raw.map(|raw| alert::raw::Model { alert_id: alert.id.0, raw: raw.into_bytes() }));

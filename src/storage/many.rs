@@ -11,7 +11,7 @@ use super::load::Lot;
 use super::tag::held as tag_held;
 use super::{IDS_PER_STATEMENT, Reader, Tx, alert, comment, deferred, entity, incident, statement, text};
 use crate::domain::alert::{Alert, AlertKey};
-use crate::domain::change::Body;
+use crate::domain::change::ChangeBody;
 use crate::domain::comment::Comment;
 use crate::domain::incident::{Incident, TextField};
 use crate::domain::tag::{Tag, TagKind};
@@ -68,7 +68,7 @@ impl Reader {
 
 impl Tx {
     /// Adds a change to the log. [`Tx::save_many`] writes its rows.
-    pub async fn tell(&self, change: Body) {
+    pub async fn tell(&self, change: ChangeBody) {
         self.pending.lock().await.push(change);
     }
 

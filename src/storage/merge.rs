@@ -5,7 +5,7 @@ use sea_orm::entity::prelude::*;
 
 use super::incident::{json, to_json};
 use super::{Reader, Tx};
-use crate::domain::merge::{Asked, Merge, Moving, Sides};
+use crate::domain::merge::{Merge, MergeRequest, Moving, Sides};
 use crate::domain::{IncidentId, Instant, Result};
 
 mod row {
@@ -36,7 +36,7 @@ use row::{Column, Entity};
 impl Reader {
     /// Returns the alerts that a merge of these two incidents would move, and the summary of all their alerts. Without
     /// `keep_title` the summary includes the data from which a title is generated.
-    pub async fn moving(&self, sides: &Sides, asked: &Asked) -> Result<Moving> {
+    pub async fn moving(&self, sides: &Sides, asked: &MergeRequest) -> Result<Moving> {
         let alerts = self.alert_owners(sides.source.id).await?;
         let together = self.alert_summary_of(&[sides.source.id, sides.target.id], !asked.keep_title).await?;
         Ok(Moving { alerts, together })

@@ -83,7 +83,7 @@ use self::combiner::Combiner;
 use self::fresh::Fresh;
 use self::idempotency::PendingOutcome;
 use self::interrupt::{OWN_WORK, VERIFICATION};
-use self::transaction::{Apart, Begun, Care, Pool, Purpose, Transaction};
+use self::transaction::{Apart, BegunTransaction, Care, Pool, Purpose, Transaction};
 use self::trouble::Trouble;
 use crate::domain::change::Change;
 use crate::domain::clock::Clock;
@@ -97,11 +97,11 @@ pub use attachment::{Upload, Uploadable};
 pub use beyond::LogBeyond;
 pub use bulk::BulkJobFilter;
 pub use census::{Counted, CountedSince};
-pub use changelog::{ActivityFilter, DeskLogFilter, LogPlace, Origin};
+pub use changelog::{ActivityFilter, ChangeOrigin, DeskLogFilter, LogPlace};
 pub use connect::StoreOptions;
 pub use correlation::OpenIncident;
-pub use entity::{EntitySpan, IncidentEntity};
-pub use evidence::{AlertShown, CommentShown, Moment, Stored, StoredAlertChange, StoredChange};
+pub use entity::{EntitySpan, EntitySummary};
+pub use evidence::{AlertShown, CommentShown, Moment, StoredAlertChange, StoredChange, StoredRow};
 pub use facets::{FACET_TAGS_MAX, FACET_VALUES_MAX, Facet};
 pub use folder::{make_folder, sync_folder};
 pub use line::Word;
@@ -112,17 +112,17 @@ pub use many::Altered;
 pub use mutation_state::MutationState;
 pub use object::{Objects, Writing};
 pub use private::keep_private;
-pub use queue::{Cursor, ListedRow, Page, PageRequest, Place, Span};
+pub use queue::{Cursor, ListedRow, Page, PageRequest, QueuePlace, Span};
 pub use report::Applied;
 pub use retry::{UNANSWERED, pause_unanswered};
 pub use sea_orm::Statement;
 pub use series::Series;
-pub use similar::{SharedEntity, SimilarIncident};
+pub use similar::{EntityInCommon, Similarity};
 pub use suggestion::SuggestedAssignee;
 pub use summary::{OpenNumbers, OwnedPortion};
 pub use tag::KnownTag;
 pub use text::TextKey;
-pub use told::{Lists, WithLists};
+pub use told::{IncidentLists, WithLists};
 
 /// A callback that gets each statement after the database has answered it.
 pub type Watch = Arc<dyn Fn(&Statement) + Send + Sync>;
@@ -371,7 +371,7 @@ impl Store {
         Ok(self.watched(Box::pin(self.begin_once(purpose)).await?, purpose, bound))
     }
 
-    async fn begin_once(&self, purpose: Purpose) -> Result<Begun, DbErr> {
+    async fn begin_once(&self, purpose: Purpose) -> Result<BegunTransaction, DbErr> {
         let pool = self.pool(purpose);
         if !self.is_postgres() {
             return pool.begin(purpose, self.statement).await;
@@ -399,7 +399,7 @@ impl Store {
         }
     }
 
-    fn watched(&self, begun: Begun, purpose: Purpose, bound: Duration) -> Transaction {
+    fn watched(&self, begun: BegunTransaction, purpose: Purpose, bound: Duration) -> Transaction {
         // The database ends a statement at its timeout. If no answer comes a moment later, the connection is dead.
         let bound = if bound == ANSWER { bound.max(self.statement + PING) } else { bound };
         let care = Care {

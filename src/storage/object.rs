@@ -31,10 +31,10 @@ const IMAGE: &str = "image";
 
 /// The store for the bytes of attachments. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Objects(Place);
+pub struct Objects(ObjectsPlace);
 
 #[derive(Clone, Debug, Default)]
-enum Place {
+enum ObjectsPlace {
     #[default]
     Nowhere,
     /// A folder, which the first upload creates.
@@ -45,7 +45,7 @@ enum Place {
 impl Objects {
     /// Stores attachments in a folder of this machine.
     pub fn in_folder(folder: PathBuf) -> Self {
-        Self(Place::Folder(folder))
+        Self(ObjectsPlace::Folder(folder))
     }
 
     /// Stores attachments in a bucket below a prefix. `settings` are AWS's own variables, by name.
@@ -67,20 +67,20 @@ impl Objects {
         let store = builder.with_bucket_name(bucket).with_retry(retry).build();
         let store = store.map_err(|error| Error::fault("opening the bucket", error))?;
         let prefix = Path::parse(prefix).map_err(|error| Error::fault("reading the bucket's prefix", error))?;
-        Ok(Self(Place::Bucket(Arc::new(store), prefix)))
+        Ok(Self(ObjectsPlace::Bucket(Arc::new(store), prefix)))
     }
 
     /// Returns the folder, if attachments are stored in a folder.
     pub fn folder(&self) -> Option<&std::path::Path> {
         match &self.0 {
-            Place::Folder(folder) => Some(folder),
-            Place::Nowhere | Place::Bucket(..) => None,
+            ObjectsPlace::Folder(folder) => Some(folder),
+            ObjectsPlace::Nowhere | ObjectsPlace::Bucket(..) => None,
         }
     }
 
     /// Begins to write the bytes of an attachment, over the remains of an upload that was broken off.
     pub async fn write(&self, id: AttachmentId) -> Result<Writing> {
-        if let Place::Folder(folder) = &self.0 {
+        if let ObjectsPlace::Folder(folder) = &self.0 {
             self.forget(id).await?;
             let folder = folder.clone();
             // The object store syncs the names that it creates itself, and these are below this folder.
@@ -102,14 +102,14 @@ impl Objects {
     /// Deletes all bytes of an attachment.
     pub async fn forget(&self, id: AttachmentId) -> Result<()> {
         let gone = match &self.0 {
-            Place::Nowhere => return Ok(()),
+            ObjectsPlace::Nowhere => return Ok(()),
             // The object store does not see files that it was writing when the process was killed, so they are removed
             // directly.
-            Place::Folder(folder) => match tokio::fs::remove_dir_all(folder.join(id.0.to_string())).await {
+            ObjectsPlace::Folder(folder) => match tokio::fs::remove_dir_all(folder.join(id.0.to_string())).await {
                 Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
                 outcome => outcome.map_err(|error| error.to_string()),
             },
-            Place::Bucket(..) => {
+            ObjectsPlace::Bucket(..) => {
                 let (store, path) = self.place(id)?;
                 match store.delete(&path).await {
                     Err(object_store::Error::NotFound { .. }) => return Ok(()),
@@ -123,14 +123,14 @@ impl Objects {
     fn place(&self, id: AttachmentId) -> Result<(Arc<dyn ObjectStore>, Path)> {
         let own = id.0.to_string();
         match &self.0 {
-            Place::Nowhere => Err(Error::unavailable("this desk keeps no attachments")),
-            Place::Folder(folder) => {
+            ObjectsPlace::Nowhere => Err(Error::unavailable("this desk keeps no attachments")),
+            ObjectsPlace::Folder(folder) => {
                 let store = LocalFileSystem::new_with_prefix(folder);
                 // An acknowledged upload survives a loss of power, as every mutation does.
                 let store = store.map_err(|error| Error::fault("opening the folder", error))?.with_fsync(true);
                 Ok((Arc::new(store), Path::from_iter([own.as_str(), IMAGE])))
             }
-            Place::Bucket(store, prefix) => Ok((store.clone(), prefix.clone().join(own).join(IMAGE))),
+            ObjectsPlace::Bucket(store, prefix) => Ok((store.clone(), prefix.clone().join(own).join(IMAGE))),
         }
     }
 }

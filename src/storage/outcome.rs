@@ -40,7 +40,7 @@ pub(super) struct Receipt {
 
 /// The outcome of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum TransactionOutcome {
     Committed,
     RolledBack,
     Unknown,
@@ -48,13 +48,13 @@ pub(super) enum Outcome {
 
 impl Store {
     /// Finds out the outcome of a transaction, in a task of its own that is never dropped early.
-    pub(super) async fn outcome(&self, receipt: Receipt) -> Outcome {
+    pub(super) async fn outcome(&self, receipt: Receipt) -> TransactionOutcome {
         let store = self.clone();
         let looked = tokio::spawn(async move { store.look_for(&receipt).await });
-        looked.await.unwrap_or(Outcome::Unknown)
+        looked.await.unwrap_or(TransactionOutcome::Unknown)
     }
 
-    async fn look_for(&self, receipt: &Receipt) -> Outcome {
+    async fn look_for(&self, receipt: &Receipt) -> TransactionOutcome {
         let last_look = Instant::now() + if self.is_postgres() { LOOKING_POSTGRES } else { LOOKING_SQLITE };
         for pause in PAUSES.build() {
             match tokio::time::timeout(LOOK, Box::pin(self.look(receipt))).await {
@@ -69,17 +69,17 @@ impl Store {
             sleep(pause).await;
         }
         warn!("nobody knows whether a commit was done");
-        Outcome::Unknown
+        TransactionOutcome::Unknown
     }
 
     /// Checks once. Returns none if the transaction is still in progress.
-    async fn look(&self, receipt: &Receipt) -> Result<Option<Outcome>> {
+    async fn look(&self, receipt: &Receipt) -> Result<Option<TransactionOutcome>> {
         let Some(id) = &receipt.id else {
             Box::pin(self.write_nothing()).await?;
             return Ok(Some(match &receipt.head {
-                None => Outcome::Unknown,
-                Some(head) if self.log_holds(head).await? => Outcome::Committed,
-                Some(_) => Outcome::RolledBack,
+                None => TransactionOutcome::Unknown,
+                Some(head) if self.log_holds(head).await? => TransactionOutcome::Committed,
+                Some(_) => TransactionOutcome::RolledBack,
             }));
         };
         let reader = self.read_within(LOOK).await?;
@@ -92,19 +92,19 @@ impl Store {
         drop(reader);
         Ok(match (status.as_deref(), &receipt.head) {
             (Some("in progress"), _) => None,
-            (Some("aborted"), _) => Some(Outcome::RolledBack),
+            (Some("aborted"), _) => Some(TransactionOutcome::RolledBack),
             (Some("committed"), None) => Some(self.kept().await?),
             (Some("committed"), Some(head)) if self.log_holds(head).await? => Some(self.kept().await?),
             // The transaction is too old, or the database has another history.
-            _ => Some(Outcome::Unknown),
+            _ => Some(TransactionOutcome::Unknown),
         })
     }
 
     /// Confirms a commit. A COMMIT that was cut off may be on this server alone, although it was to wait for a standby.
     /// A later commit waits until the standby has everything before it.
-    async fn kept(&self) -> Result<Outcome> {
+    async fn kept(&self) -> Result<TransactionOutcome> {
         Box::pin(self.write_nothing()).await?;
-        Ok(Outcome::Committed)
+        Ok(TransactionOutcome::Committed)
     }
 
     async fn log_holds(&self, head: &Head) -> Result<bool> {

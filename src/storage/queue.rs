@@ -17,7 +17,7 @@ use crate::domain::filter::{IncidentOrder, IncidentOrderField, ORDER_KEYS_MAX, O
 use crate::domain::incident::Incident;
 use crate::domain::queue::QueueRow;
 use crate::domain::summary::OPEN;
-use crate::domain::title::Shown;
+use crate::domain::title::ShownTitle;
 use crate::domain::{IncidentId, Instant, Result, title};
 
 /// A slice of an ordered list, by keyset.
@@ -48,14 +48,14 @@ impl<K> Span<K> {
 /// A value of one order key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-enum Key {
+enum OrderValue {
     Small(i16),
     Number(i64),
     Time(Instant),
     Text(String),
 }
 
-impl Key {
+impl OrderValue {
     /// Whether this kind of value fits the order field. A client may have written the cursor by itself.
     fn is_of(&self, field: IncidentOrderField) -> bool {
         use IncidentOrderField as By;
@@ -97,7 +97,7 @@ pub struct Cursor {
     #[serde(rename = "q")]
     queue: String,
     #[serde(rename = "k")]
-    keys: Vec<Key>,
+    keys: Vec<OrderValue>,
     #[serde(rename = "i")]
     id: IncidentId,
 }
@@ -117,12 +117,12 @@ impl std::fmt::Display for Cursor {
 
 /// A position in an ordered queue as numbers. Positions ascend along the list, whatever its directions are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct QueuePlace {
     keys: [i64; ORDER_KEYS_MAX],
     id: u128,
 }
 
-impl Place {
+impl QueuePlace {
     /// Returns the position of an incident in the ascending order by one of its times.
     pub fn by_time(at: Instant, id: IncidentId) -> Self {
         Self { keys: [at.timestamp_micros(), 0, 0], id: id.0.as_u128() }
@@ -166,7 +166,7 @@ pub struct ListedRow {
     /// The row, with the present name of its owner.
     pub row: QueueRow,
     /// The shown part of its title.
-    pub title: Shown,
+    pub title: ShownTitle,
 }
 
 /// A side of a cursor, in the order of the list.
@@ -220,24 +220,24 @@ impl PageRequest {
     }
 
     /// Returns the position of a row, or none in an order by title, because a row may hold only the start of its title.
-    pub fn place_of(&self, row: &QueueRow) -> Option<Place> {
-        self.place_by(|order| key_of_row(row, order).as_ref().and_then(Key::number), row.id)
+    pub fn place_of(&self, row: &QueueRow) -> Option<QueuePlace> {
+        self.place_by(|order| key_of_row(row, order).as_ref().and_then(OrderValue::number), row.id)
     }
 
     /// Returns the position of a cursor of this order, or none in an order by title.
-    pub fn place(&self, cursor: &Cursor) -> Option<Place> {
+    pub fn place(&self, cursor: &Cursor) -> Option<QueuePlace> {
         let mut keys = cursor.keys.iter();
-        self.place_by(|_| keys.next().and_then(Key::number), cursor.id)
+        self.place_by(|_| keys.next().and_then(OrderValue::number), cursor.id)
     }
 
-    fn place_by(&self, mut key: impl FnMut(IncidentOrder) -> Option<i64>, id: IncidentId) -> Option<Place> {
+    fn place_by(&self, mut key: impl FnMut(IncidentOrder) -> Option<i64>, id: IncidentId) -> Option<QueuePlace> {
         let mut keys = [0; ORDER_KEYS_MAX];
         for (place, order) in keys.iter_mut().zip(&self.order) {
             let key = key(*order)?;
             *place = if order.direction == OrderDirection::Asc { key } else { key.checked_neg()? };
         }
         let id = id.0.as_u128();
-        Some(Place { keys, id: if self.last_direction() == OrderDirection::Asc { id } else { !id } })
+        Some(QueuePlace { keys, id: if self.last_direction() == OrderDirection::Asc { id } else { !id } })
     }
 
     /// Builds a page of incidents that were found elsewhere. `ids` has the order of the list.
@@ -265,10 +265,10 @@ impl PageRequest {
     }
 
     /// Builds a row with its cursor. `queue` is [`PageRequest::queue`].
-    pub fn listed(&self, queue: &str, row: QueueRow, title: Shown) -> ListedRow {
+    pub fn listed(&self, queue: &str, row: QueueRow, title: ShownTitle) -> ListedRow {
         // The order key of a title is shorter than the shown part of the title.
         let key = |order: &IncidentOrder| {
-            key_of_row(&row, *order).unwrap_or_else(|| Key::Text(title::order_key(&title.text)))
+            key_of_row(&row, *order).unwrap_or_else(|| OrderValue::Text(title::order_key(&title.text)))
         };
         let keys = self.order.iter().map(key).collect();
         ListedRow { cursor: Cursor { queue: queue.to_owned(), keys, id: row.id }, row, title }
@@ -295,7 +295,7 @@ impl PageRequest {
     /// Returns the condition for the rows on one side of a cursor: one range of one index if all keys have one
     /// direction.
     fn side(&self, cursor: &Cursor, side: CursorSide) -> SimpleExpr {
-        let mut values: Vec<SimpleExpr> = cursor.keys.iter().map(Key::expr).collect();
+        let mut values: Vec<SimpleExpr> = cursor.keys.iter().map(OrderValue::expr).collect();
         values.push(Expr::value(cursor.id.0));
         let columns = self.columns();
         let ascending = |direction: OrderDirection| (direction == OrderDirection::Asc) == (side == CursorSide::After);
@@ -342,33 +342,33 @@ fn missing(order: IncidentOrder) -> Instant {
 }
 
 /// Returns the order key of a row, or none for a title, which the row may not hold whole.
-fn key_of_row(row: &QueueRow, order: IncidentOrder) -> Option<Key> {
+fn key_of_row(row: &QueueRow, order: IncidentOrder) -> Option<OrderValue> {
     Some(match order.field {
-        IncidentOrderField::UpdatedAt => Key::Time(row.updated_at),
-        IncidentOrderField::CreatedAt => Key::Time(row.created_at),
-        IncidentOrderField::FirstActivityAt => Key::Time(row.first_activity_at.unwrap_or(missing(order))),
-        IncidentOrderField::LastActivityAt => Key::Time(row.last_activity_at.unwrap_or(missing(order))),
-        IncidentOrderField::ResolvedAt => Key::Time(row.resolved_at.unwrap_or(missing(order))),
-        IncidentOrderField::Severity => Key::Small(row.severity().to_value()),
-        IncidentOrderField::Number => Key::Number(row.number),
-        IncidentOrderField::Status => Key::Small(row.status.to_value()),
+        IncidentOrderField::UpdatedAt => OrderValue::Time(row.updated_at),
+        IncidentOrderField::CreatedAt => OrderValue::Time(row.created_at),
+        IncidentOrderField::FirstActivityAt => OrderValue::Time(row.first_activity_at.unwrap_or(missing(order))),
+        IncidentOrderField::LastActivityAt => OrderValue::Time(row.last_activity_at.unwrap_or(missing(order))),
+        IncidentOrderField::ResolvedAt => OrderValue::Time(row.resolved_at.unwrap_or(missing(order))),
+        IncidentOrderField::Severity => OrderValue::Small(row.severity().to_value()),
+        IncidentOrderField::Number => OrderValue::Number(row.number),
+        IncidentOrderField::Status => OrderValue::Small(row.status.to_value()),
         IncidentOrderField::Title => return None,
     })
 }
 
-fn key(incident: &Incident, order: IncidentOrder) -> Key {
+fn key(incident: &Incident, order: IncidentOrder) -> OrderValue {
     match order.field {
-        IncidentOrderField::UpdatedAt => Key::Time(incident.updated_at),
-        IncidentOrderField::CreatedAt => Key::Time(incident.created_at),
-        IncidentOrderField::FirstActivityAt => Key::Time(incident.first_activity_at.unwrap_or(missing(order))),
-        IncidentOrderField::LastActivityAt => Key::Time(incident.last_activity_at.unwrap_or(missing(order))),
+        IncidentOrderField::UpdatedAt => OrderValue::Time(incident.updated_at),
+        IncidentOrderField::CreatedAt => OrderValue::Time(incident.created_at),
+        IncidentOrderField::FirstActivityAt => OrderValue::Time(incident.first_activity_at.unwrap_or(missing(order))),
+        IncidentOrderField::LastActivityAt => OrderValue::Time(incident.last_activity_at.unwrap_or(missing(order))),
         IncidentOrderField::ResolvedAt => {
-            Key::Time(incident.resolution.as_ref().map_or(missing(order), |resolution| resolution.at))
+            OrderValue::Time(incident.resolution.as_ref().map_or(missing(order), |resolution| resolution.at))
         }
-        IncidentOrderField::Severity => Key::Small(incident.severity().to_value()),
-        IncidentOrderField::Number => Key::Number(incident.number),
-        IncidentOrderField::Status => Key::Small(incident.status.to_value()),
-        IncidentOrderField::Title => Key::Text(title::order_key(&incident.title)),
+        IncidentOrderField::Severity => OrderValue::Small(incident.severity().to_value()),
+        IncidentOrderField::Number => OrderValue::Number(incident.number),
+        IncidentOrderField::Status => OrderValue::Small(incident.status.to_value()),
+        IncidentOrderField::Title => OrderValue::Text(title::order_key(&incident.title)),
     }
 }
 

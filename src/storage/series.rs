@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use sea_orm::ConnectionTrait;
 
-use super::batch::{self, Written};
+use super::batch::{self, DeferredWrites};
 use super::changelog::{Pending, PendingCounts};
 use super::log_head::Head;
 use super::{Result, Store, Tx};
@@ -77,9 +77,9 @@ impl Series {
             // The holder of the log's head waits only for its own commit.
             conn.execute_unprepared("SET LOCAL lock_timeout TO DEFAULT").await?;
         }
-        let mut commands: Vec<Written> = done.into_iter().map(Written::of).collect();
+        let mut commands: Vec<DeferredWrites> = done.into_iter().map(DeferredWrites::of).collect();
         if commands.is_empty() {
-            commands.push(Written::default());
+            commands.push(DeferredWrites::default());
         }
         let mut heads = Box::pin(store.end(conn, commands)).await?;
         if !store.is_postgres() {

@@ -25,7 +25,7 @@ const REASONS_MAX: u32 = 10;
 
 /// An incident that shares entities with another.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SimilarIncident {
+pub struct Similarity {
     /// The id of the similar incident.
     pub incident: IncidentId,
     /// The sum of the weights of the shared entities.
@@ -33,12 +33,12 @@ pub struct SimilarIncident {
     /// The number of shared entities.
     pub shared: u64,
     /// The rarest shared entities.
-    pub reasons: Vec<SharedEntity>,
+    pub reasons: Vec<EntityInCommon>,
 }
 
 /// An entity that two incidents share.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SharedEntity {
+pub struct EntityInCommon {
     /// The kind of entity.
     pub kind: EntityKind,
     /// Its value, as an alert of the given incident writes it.
@@ -59,7 +59,7 @@ impl Reader {
         &self,
         incidents: &[IncidentId],
         limit: u64,
-    ) -> Result<HashMap<IncidentId, Vec<SimilarIncident>>> {
+    ) -> Result<HashMap<IncidentId, Vec<Similarity>>> {
         let sql = format!(
             "WITH mine AS (
                 SELECT * FROM (
@@ -94,17 +94,17 @@ impl Reader {
             places = places(incidents.len())
         );
         let rows = self.conn().query_all_raw(statement(self, &sql, incidents.iter().map(|id| id.0.into()))).await?;
-        let mut found: HashMap<IncidentId, Vec<SimilarIncident>> = HashMap::new();
+        let mut found: HashMap<IncidentId, Vec<Similarity>> = HashMap::new();
         for row in rows {
             let similar = found.entry(IncidentId(row.try_get_by_index(0)?)).or_default();
             let incident = IncidentId(row.try_get_by_index(1)?);
             if similar.last().is_none_or(|last| last.incident != incident) {
                 let (score, shared): (i64, i64) = (row.try_get_by_index(2)?, row.try_get_by_index(3)?);
                 let (score, shared) = (score as u64, shared as u64);
-                similar.push(SimilarIncident { incident, score, shared, reasons: Vec::new() });
+                similar.push(Similarity { incident, score, shared, reasons: Vec::new() });
             }
             if let Some(last) = similar.last_mut() {
-                last.reasons.push(SharedEntity {
+                last.reasons.push(EntityInCommon {
                     kind: row.try_get_by_index(4)?,
                     value: row.try_get_by_index(5)?,
                     verdict: row.try_get_by_index(6)?,

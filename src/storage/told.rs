@@ -18,7 +18,7 @@ use serde::de::{DeserializeOwned, Error as _};
 use super::incident::{self, ShownIncidentRow, json};
 use super::queue::Span;
 use super::{Reader, Store, account, alert, comment, fault, text};
-use crate::domain::activity::Told;
+use crate::domain::activity::ToldChange;
 use crate::domain::alert::Alert;
 use crate::domain::comment::{Comment, CommentPlace};
 use crate::domain::incident::Incident;
@@ -26,7 +26,7 @@ use crate::domain::{Error, IncidentId, Result};
 
 /// Which lists are read with an incident, and which slice of each list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lists {
+pub struct IncidentLists {
     /// The slice of its activity log.
     pub activity: Option<Span<()>>,
     /// The slice of its alerts.
@@ -41,7 +41,7 @@ pub struct WithLists {
     /// The incident as answers show it, deleted or not.
     pub incident: Incident,
     /// Changes of its activity log, by version.
-    pub activity: Vec<Told>,
+    pub activity: Vec<ToldChange>,
     /// Its alerts, without the entities that they name.
     pub alerts: Vec<Alert>,
     /// Its comments, without deleted comments.
@@ -67,7 +67,7 @@ impl Store {
     /// Reads an incident, deleted or not, and slices of its lists, in one statement. The outer `None` means that it
     /// must be read another way (this store has a gate, or the connection was lost); the inner `None` that there is no
     /// such incident.
-    pub async fn incident_with_lists(&self, id: IncidentId, lists: Lists) -> Result<Option<Option<WithLists>>> {
+    pub async fn incident_with_lists(&self, id: IncidentId, lists: IncidentLists) -> Result<Option<Option<WithLists>>> {
         let Some(reader) = self.read_one().await? else { return Ok(None) };
         match reader.row_with_lists(id, lists).await {
             Ok(row) => row.map(WithLists::try_from).transpose().map(Some),
@@ -78,7 +78,7 @@ impl Store {
 }
 
 impl Reader {
-    async fn row_with_lists(&self, id: IncidentId, lists: Lists) -> Result<Option<Row>, DbErr> {
+    async fn row_with_lists(&self, id: IncidentId, lists: IncidentLists) -> Result<Option<Row>, DbErr> {
         let backend = self.conn().get_database_backend();
         let limits = lists.spans().into_iter().flatten().map(|span| Value::from(span.limit as i64));
         let values = std::iter::once(Value::from(id.0)).chain(limits);
@@ -88,7 +88,7 @@ impl Reader {
     }
 }
 
-impl Lists {
+impl IncidentLists {
     fn spans(&self) -> [Option<Span<()>>; 3] {
         [self.activity, self.alerts, self.comments]
     }
@@ -101,7 +101,7 @@ impl TryFrom<Row> for WithLists {
         let incident = Incident::try_from(row.incident)?;
         let [activity, alerts, comments] = row.lists;
         let activity = rows::<ActivityRow>(activity)?.into_iter().map(|change| change.told(incident.id));
-        let mut activity: Vec<Told> = activity.collect::<Result<_>>()?;
+        let mut activity: Vec<ToldChange> = activity.collect::<Result<_>>()?;
         activity.sort_by_key(|change| change.version);
         let alerts = rows::<(alert::row::Model, Option<String>)>(alerts)?.into_iter();
         let alerts = alerts.map(|(row, owner)| Alert::try_from(alert::ShownAlertRow { row, owner }));
@@ -125,10 +125,10 @@ struct ActivityRow {
 }
 
 impl ActivityRow {
-    fn told(self, incident: IncidentId) -> Result<Told> {
+    fn told(self, incident: IncidentId) -> Result<ToldChange> {
         let check =
             self.check.try_into().map_err(|_| Error::fault("reading the log's hash", "its start is too short"))?;
-        Told::read((self.position as u64, check), incident, self.version as u64, &self.body)
+        ToldChange::read((self.position as u64, check), incident, self.version as u64, &self.body)
     }
 }
 
@@ -138,19 +138,19 @@ fn rows<T: DeserializeOwned>(list: Option<String>) -> Result<Vec<T>> {
 
 /// Whether the statement is for PostgreSQL; for each list, whether it is read from its end, or `None` if it is not
 /// read.
-type Form = (bool, [Option<bool>; 3]);
+type StatementForm = (bool, [Option<bool>; 3]);
 
 /// The text of the statement for each form, because building a text takes longer than reading an answer.
-static TEXTS: LazyLock<Mutex<HashMap<Form, Arc<str>>>> = LazyLock::new(Mutex::default);
+static TEXTS: LazyLock<Mutex<HashMap<StatementForm, Arc<str>>>> = LazyLock::new(Mutex::default);
 
 /// Returns the text of the statement. Its first parameter is the id, the others are the limits of the lists.
-fn text_of(backend: DbBackend, lists: Lists) -> Arc<str> {
+fn text_of(backend: DbBackend, lists: IncidentLists) -> Arc<str> {
     let ends = lists.spans().map(|span| span.map(|span| span.from_end));
     let mut texts = TEXTS.lock();
     texts.entry((backend == DbBackend::Postgres, ends)).or_insert_with(|| write(backend, lists).into()).clone()
 }
 
-fn write(backend: DbBackend, lists: Lists) -> String {
+fn write(backend: DbBackend, lists: IncidentLists) -> String {
     let mut values = 1;
     let mut list = |span: Option<Span<()>>, listed: fn(DbBackend, &Span<()>) -> ListQuery| match span {
         Some(span) => {

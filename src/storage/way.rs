@@ -6,7 +6,7 @@
 use sea_orm::sea_query::{Expr, Query, SelectStatement};
 use sea_orm::{Condition, ConnectionTrait};
 
-use super::filter::{self, StatusWay, TextWay, Way, Ways};
+use super::filter::{self, ConditionForm, StatusWay, TextWay, Ways};
 use super::{Reader, search};
 use crate::domain::Result;
 use crate::domain::filter::{IncidentFilter, TagFilter};
@@ -64,16 +64,22 @@ impl Reader {
                 self.plan_by_values().await?;
             }
             let text = if by_trigrams { TextWay::Table } else { TextWay::Each };
-            return Ok(Ways { status, tags: Way::Listed, entities: Way::Listed, alerts: Way::Listed, text });
+            return Ok(Ways {
+                status,
+                tags: ConditionForm::Listed,
+                entities: ConditionForm::Listed,
+                alerts: ConditionForm::Listed,
+                text,
+            });
         }
-        let way = |short| if short { Way::Listed } else { Way::Each };
+        let way = |short| if short { ConditionForm::Listed } else { ConditionForm::Each };
         let tags = match filter.tags.as_ref().and_then(keys) {
             Some(keys) => way(self.is_short(filter::having(keys), wanted).await?),
-            None => Way::Each,
+            None => ConditionForm::Each,
         };
         let entities = match &filter.entity {
             Some(entities) => way(self.is_short(filter::holding(entities), wanted).await?),
-            None => Way::Each,
+            None => ConditionForm::Each,
         };
         let all_of_years = wanted == WantedRows::All && !is_open;
         let text = match indexed {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
-use watchfloor::app::verify::{Outcome, verify};
+use watchfloor::app::verify::{Verification, verify};
 use watchfloor::domain::alert_log::AlertBody;
 use watchfloor::realtime::RealtimeLimits;
 use watchfloor::storage::{Store, StoreOptions};
@@ -466,8 +466,8 @@ async fn changes_of_incidents_ask_nothing_of_the_logs_of_alerts(database: TestDa
 /// Returns the first difference that is found, if there is one.
 async fn found(store: &Store) -> Option<String> {
     match verify(store, None, &|_, _| ()).await.expect("a look at the log") {
-        Outcome::Whole(_) => None,
-        Outcome::Broken(found) => Some(found.to_string()),
+        Verification::Whole(_) => None,
+        Verification::Broken(found) => Some(found.to_string()),
     }
 }
 

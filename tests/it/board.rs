@@ -13,7 +13,7 @@ use watchfloor::domain::incident::Status;
 use watchfloor::domain::position::Position;
 use watchfloor::domain::summary::{Numbers, SummaryFilter, TallyUse};
 use watchfloor::realtime::RealtimeLimits;
-use watchfloor::realtime::board::{Rows, covers};
+use watchfloor::realtime::board::{BoardRows, covers};
 use watchfloor::storage::{Cursor, PageRequest, Reader, Span};
 
 use super::filter::{any_filter, corpus, people};
@@ -36,7 +36,7 @@ each_database!(
 );
 
 /// Returns an answer from the board at the end of a snapshot, and gives the board the time to get there.
-pub(crate) async fn on_board<T>(desk: &TestDesk, at: &Position, answer: impl Fn(&Rows) -> T) -> T {
+pub(crate) async fn on_board<T>(desk: &TestDesk, at: &Position, answer: impl Fn(&BoardRows) -> T) -> T {
     tokio::time::timeout(Duration::from_secs(20), async {
         loop {
             match desk.app.hub.on_board(at, &answer).await {

@@ -3,7 +3,7 @@
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use watchfloor::domain::filter::{IncidentFilter, QueueFilter};
-use watchfloor::realtime::feed::{self, Source};
+use watchfloor::realtime::feed::{self, FeedSource};
 use watchfloor::realtime::track::Track;
 
 use crate::support::database::{TestDatabase, each_database};
@@ -148,7 +148,7 @@ async fn a_stream_that_begins_after_its_caller_has_changed_finds_it_out(database
     let then = desk.app.hub.accounts();
     // Between the check of the caller and the start of the stream.
     desk.user("ann", "READER").await;
-    let source = Source {
+    let source = FeedSource {
         store: desk.app.store.clone(),
         hub: desk.app.hub.clone(),
         heartbeat: std::time::Duration::from_secs(600),

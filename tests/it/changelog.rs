@@ -138,7 +138,7 @@ async fn sixteen_writers_leave_no_gap_and_no_disorder(database: TestDatabase) {
                 for round in 0..ROUNDS {
                     let id = ids[if dice.chance(30) { WRITERS + dice.below(4) } else { writer }];
                     let pause = Duration::from_micros(dice.below(4_000) as u64);
-                    let edit = watchfloor::storage::Origin {
+                    let edit = watchfloor::storage::ChangeOrigin {
                         at: origin.at,
                         actor: origin.actor_image(),
                         cause: origin.cause.clone(),

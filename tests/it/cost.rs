@@ -8,7 +8,7 @@ use async_graphql::parser::types::{BaseType, TypeKind, TypeSystemDefinition};
 use serde_json::json;
 use watchfloor::server::operation::catalogue::Catalogue;
 use watchfloor::server::operation::given::Given;
-use watchfloor::server::operation::limits::Limits;
+use watchfloor::server::operation::limits::DocumentLimits;
 use watchfloor::server::operation::operations::Operations;
 use watchfloor::server::operation::prices::PRICES;
 
@@ -46,7 +46,7 @@ fn each_list_without_pages_has_a_price_and_each_price_a_field() {
 #[track_caller]
 fn cost_of(text: &str) -> usize {
     let catalogue = Catalogue::read(&watchfloor::graphql::sdl(), watchfloor::graphql::scalar_objection);
-    let operations = Operations::new(Arc::new(catalogue.expect("the schema")), Limits::default());
+    let operations = Operations::new(Arc::new(catalogue.expect("the schema")), DocumentLimits::default());
     let variables = Given::read(&json!({ "n": 7 }).to_string()).expect("an object");
     operations.prepare(text, None, &variables).unwrap_or_else(|errors| panic!("{:?}", errors[0])).cost
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use watchfloor::domain::chain::check;
 use watchfloor::domain::position::Position;
-use watchfloor::import::{self, Source};
+use watchfloor::import::{self, ImportSource};
 use watchfloor::storage::{Store, StoreOptions};
 use watchfloor_faults::{Disk, Fault, Loss, Span};
 
@@ -427,7 +427,7 @@ async fn imports(trial: &mut Trial) {
             .collect();
         let file = records.join("\n");
         let read = |app: watchfloor::app::App| {
-            let source = Source::reader(std::io::Cursor::new(file.clone()));
+            let source = ImportSource::reader(std::io::Cursor::new(file.clone()));
             async move { import::import(&app, source, import::Options::default(), |_| ()).await }
         };
         let before = trial.desk.log_end().await;

@@ -11,9 +11,9 @@ use watchfloor::app::App;
 use watchfloor::app::load::{Loaded, load};
 use watchfloor::domain::Instant;
 use watchfloor::domain::clock::Clock;
-use watchfloor::import::{self, Options, Source};
+use watchfloor::import::{self, ImportSource, Options};
 use watchfloor::realtime::RealtimeLimits;
-use watchfloor::sample::generate::{Generated, Plan};
+use watchfloor::sample::generate::{GeneratePlan, Generated};
 use watchfloor::storage::{Store, StoreOptions};
 
 use crate::cli::run;
@@ -30,8 +30,8 @@ each_database!(
     a_generate_that_was_killed_leaves_no_desk_that_looks_whole,
 );
 
-fn plan(incidents: u64, seed: u64) -> Plan {
-    Plan { incidents, seed, open_percent: 12, end: "2026-06-01T00:00:00Z".parse().expect("an instant") }
+fn plan(incidents: u64, seed: u64) -> GeneratePlan {
+    GeneratePlan { incidents, seed, open_percent: 12, end: "2026-06-01T00:00:00Z".parse().expect("an instant") }
 }
 
 async fn store(database: &TestDatabase) -> Store {
@@ -46,7 +46,7 @@ async fn store(database: &TestDatabase) -> Store {
     store
 }
 
-async fn try_generate(database: &TestDatabase, plan: Plan) -> watchfloor::domain::Result<Loaded> {
+async fn try_generate(database: &TestDatabase, plan: GeneratePlan) -> watchfloor::domain::Result<Loaded> {
     let store = store(database).await;
     let desk = Generated::of(plan).expect("a desk");
     let loaded = load(&store, &desk.accounts(), || desk.cases(), &|_| ()).await;
@@ -54,7 +54,7 @@ async fn try_generate(database: &TestDatabase, plan: Plan) -> watchfloor::domain
     loaded
 }
 
-async fn generate(database: &TestDatabase, plan: Plan) -> Loaded {
+async fn generate(database: &TestDatabase, plan: GeneratePlan) -> Loaded {
     try_generate(database, plan).await.expect("a desk")
 }
 
@@ -227,14 +227,14 @@ async fn told(desk: &TestDesk) -> Vec<Value> {
 }
 
 async fn an_import_of_its_records_gives_the_same_desk(database: TestDatabase) {
-    let plan = Plan { open_percent: 20, ..plan(120, 9) };
+    let plan = GeneratePlan { open_percent: 20, ..plan(120, 9) };
     let desk = Generated::of(plan.clone()).expect("a desk");
     let lines = desk.records().map(|record| serde_json::to_string(&record.expect("a record")).expect("JSON") + "\n");
     let file: String = lines.collect();
     let counts = generate(&database, plan).await.counts;
     let (loaded, other) = (TestDesk::open(&database).await, TestDatabase::fresh(database.kind).await);
     let imported = TestDesk::open(&other).await;
-    let source = Source::reader(std::io::Cursor::new(file));
+    let source = ImportSource::reader(std::io::Cursor::new(file));
     let summary = import::import(&imported.app, source, Options::default(), |_| ()).await.expect("an import");
     assert_eq!((summary.bad, summary.odd_total), (Vec::new(), 0));
     assert_eq!(summary.counts.incidents_created, 120);

@@ -15,7 +15,7 @@ use watchfloor::domain::clock::Clock;
 use watchfloor::domain::incident::{Incident, Severity, Status};
 use watchfloor::domain::policy::Policies;
 use watchfloor::import::record::incident_id;
-use watchfloor::import::{self, Format, ImportSummary, Options, Progress, Source};
+use watchfloor::import::{self, Format, ImportSource, ImportSummary, Options, Progress};
 use watchfloor::realtime::{Hub, RealtimeLimits};
 use watchfloor::sample;
 use watchfloor::storage::{Objects, Span, Store, StoreOptions};
@@ -55,12 +55,12 @@ async fn desk(database: &TestDatabase) -> App {
 }
 
 async fn read(app: &App, text: &str, options: Options) -> ImportSummary {
-    let source = Source::reader(std::io::Cursor::new(text.to_owned()));
+    let source = ImportSource::reader(std::io::Cursor::new(text.to_owned()));
     import::import(app, source, options, |_| ()).await.expect("an import")
 }
 
 async fn read_file(app: &App, path: &Path) -> ImportSummary {
-    let source = Source::open(path).expect("a file");
+    let source = ImportSource::open(path).expect("a file");
     import::import(app, source, Options::default(), |_| ()).await.expect("an import")
 }
 
@@ -349,7 +349,7 @@ async fn alerts_refused_together_go_in_one_by_one(database: TestDatabase) {
         ));
     }
     let mut last = Progress::default();
-    let source = Source::reader(std::io::Cursor::new(text.clone()));
+    let source = ImportSource::reader(std::io::Cursor::new(text.clone()));
     let summary =
         import::import(&app, source, Options::default(), |progress| last = progress).await.expect("an import");
     assert_eq!((summary.counts.alerts_created, summary.bad_total), (1_299, 1));

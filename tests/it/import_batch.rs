@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use sea_orm::{ConnectionTrait, Statement};
 use serde_json::{Value, json};
 use watchfloor::app::App;
-use watchfloor::app::verify::{Outcome, verify};
+use watchfloor::app::verify::{Verification, verify};
 use watchfloor::domain::alert_log::Logged;
 use watchfloor::domain::change::CauseKind;
 use watchfloor::import::apply::Applier;
 use watchfloor::import::detect;
 use watchfloor::import::lines::LineTally;
 use watchfloor::import::record::incident_id;
-use watchfloor::import::{self, Counts, Format, ImportSummary, Options, Source};
+use watchfloor::import::{self, Format, ImportCounts, ImportSource, ImportSummary, Options};
 use watchfloor::sample;
 use watchfloor_faults::{Disk, Fault, Span};
 
@@ -44,7 +44,7 @@ each_database!(
 );
 
 async fn read_with(app: &App, text: &str, options: Options) -> watchfloor::domain::Result<ImportSummary> {
-    import::import(app, Source::reader(std::io::Cursor::new(text.to_owned())), options, |_| ()).await
+    import::import(app, ImportSource::reader(std::io::Cursor::new(text.to_owned())), options, |_| ()).await
 }
 
 async fn read(app: &App, text: &str) -> ImportSummary {
@@ -52,7 +52,7 @@ async fn read(app: &App, text: &str) -> ImportSummary {
 }
 
 /// Applies each record of a text alone; returns the counts, and the lines of the refused records.
-async fn read_one_by_one(app: &App, text: &str) -> (Counts, Vec<u64>) {
+async fn read_one_by_one(app: &App, text: &str) -> (ImportCounts, Vec<u64>) {
     let (source, format) = (Box::new(std::io::Cursor::new(text.to_owned())), Some(Format::Watchfloor));
     let (format, items) = detect::items(source, format, &Arc::new(LineTally::default())).expect("a format");
     let mut applier = Applier::new(app, format, false);
@@ -73,8 +73,8 @@ fn lines(summary: &ImportSummary) -> Vec<u64> {
 /// consecutive up to the change with the `last` mark.
 async fn whole(app: &App) -> u64 {
     match verify(&app.store, None, &|_, _| ()).await.expect("a look at the log") {
-        Outcome::Whole(_) => {}
-        Outcome::Broken(found) => panic!("{found}"),
+        Verification::Whole(_) => {}
+        Verification::Broken(found) => panic!("{found}"),
     }
     let reader = app.store.read().await.expect("a snapshot");
     let head = reader.head().await.expect("a head");

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
-use watchfloor::import::{self, Format, ImportSummary, ImportVerdict, Options, Source};
+use watchfloor::import::{self, Format, ImportSource, ImportSummary, ImportVerdict, Options};
 use watchfloor::storage::Span;
 
 use crate::support::database::{TestDatabase, each_database};
@@ -30,7 +30,7 @@ each_database!(
 );
 
 async fn read(desk: &TestDesk, bytes: impl Into<Vec<u8>>, format: Option<Format>) -> ImportSummary {
-    let source = Source::reader(std::io::Cursor::new(bytes.into()));
+    let source = ImportSource::reader(std::io::Cursor::new(bytes.into()));
     import::import(&desk.app, source, Options { format, strict: false }, |_| ()).await.expect("an import")
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use watchfloor::domain::filter::{IncidentFilter, QueueFilter};
 use watchfloor::domain::position::Position;
-use watchfloor::realtime::feed::{self, Event, Movement, Source};
+use watchfloor::realtime::feed::{self, Event, FeedSource, Movement};
 use watchfloor::realtime::index::Interest;
 use watchfloor::realtime::track::Track;
 
@@ -24,7 +24,7 @@ type Item = (u64, &'static str, String);
 /// Follows a queue up to an offset. Before `live` a feed reads the whole log and checks its filter against every
 /// change; afterwards only against the changes that the index hands it.
 async fn follow(
-    source: Source,
+    source: FeedSource,
     world: World,
     filter: QueueFilter,
     after: Option<Position>,
@@ -61,7 +61,7 @@ async fn an_indexed_feed_delivers_what_an_unindexed_one_delivers(database: TestD
     let desk = TestDesk::open(&database).await;
     let mut dice = Dice::of_this_run();
     let world = people(&desk).await;
-    let source = |heartbeat| Source { store: desk.app.store.clone(), hub: desk.app.hub.clone(), heartbeat };
+    let source = |heartbeat| FeedSource { store: desk.app.store.clone(), hub: desk.app.hub.clone(), heartbeat };
     let start = desk.app.hub.known().end;
     let (end, ended) = tokio::sync::watch::channel(None);
     let (told, mut all_live) = tokio::sync::mpsc::channel(FILTERS);

@@ -186,7 +186,7 @@ async fn an_import_tells_what_others_did(database: TestDatabase) {
         r#"{"type":"update","externalId":"4711","at":"2026-11-20T10:00:00Z","status":"ACTIVE"}"#,
     ]
     .join("\n");
-    let source = watchfloor::import::Source::reader(std::io::Cursor::new(lines));
+    let source = watchfloor::import::ImportSource::reader(std::io::Cursor::new(lines));
     let summary = watchfloor::import::import(&desk.app, source, watchfloor::import::Options::default(), |_| {}).await;
     let summary = summary.expect("an import");
     assert_eq!(summary.bad_total, 0, "{:?}", summary.bad);

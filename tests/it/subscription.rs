@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use watchfloor::domain::account::{Owner, OwnerId};
 use watchfloor::domain::classification::{Classification, Threat};
 use watchfloor::domain::incident::{Severity, Status};
-use watchfloor::domain::queue::{QueueField, QueueRow, Text};
+use watchfloor::domain::queue::{IncidentText, QueueField, QueueRow};
 use watchfloor::domain::tag::{Tag, TagKind};
 use watchfloor::domain::{IncidentId, UserId};
 
@@ -319,8 +319,8 @@ fn full_row() -> QueueRow {
         id: IncidentId(id),
         number: 1,
         version: 2,
-        title: Text::Inline("Beacon".into()),
-        description: Some(Text::Inline("every minute".into())),
+        title: IncidentText::Inline("Beacon".into()),
+        description: Some(IncidentText::Inline("every minute".into())),
         severity_override: Some(Severity::High),
         computed_severity: Severity::Low,
         status: Status::Resolved,

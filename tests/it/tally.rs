@@ -12,13 +12,13 @@ use watchfloor::app::incident::{IncidentEdit, OwnerChoice};
 use watchfloor::domain::account::{Owner, OwnerId};
 use watchfloor::domain::filter::{EntityFilter, IncidentFilter, OwnerFilter};
 use watchfloor::domain::incident::{Incident, Patch, Severity, Status};
-use watchfloor::domain::merge::Asked as Merging;
+use watchfloor::domain::merge::MergeRequest as Merging;
 use watchfloor::domain::position::Position;
 use watchfloor::domain::summary::{Numbers, Summary, SummaryFilter, TallyUse, Window};
 use watchfloor::domain::tag::{Tag, TagKind};
 use watchfloor::domain::{AlertId, IncidentId, Instant, text};
-use watchfloor::realtime::feed::Source;
-use watchfloor::realtime::summary::{Asked, STATES_PER_SECOND_MAX, follow};
+use watchfloor::realtime::feed::FeedSource;
+use watchfloor::realtime::summary::{STATES_PER_SECOND_MAX, SummaryRequest, follow};
 use watchfloor::realtime::track::Track;
 
 use super::filter::{SEVERITIES, TAGS, World, any_filter, classification, draft, local, people, words};
@@ -36,7 +36,7 @@ const MUTATIONS: usize = 260;
 type Delivered = Arc<Mutex<Vec<(Moment, Position, Summary)>>>;
 
 struct Stream {
-    asked: Asked,
+    asked: SummaryRequest,
     delivered: Delivered,
     /// The offset from which recounts are known.
     born: u64,
@@ -121,7 +121,7 @@ async fn every_summary_equals_a_recount_at_its_position(database: TestDatabase) 
 }
 
 /// Returns the numbers as a person would count them on a list.
-fn recount(asked: &Asked, since: Instant, incidents: &[Incident], met: &BTreeSet<IncidentId>) -> Summary {
+fn recount(asked: &SummaryRequest, since: Instant, incidents: &[Incident], met: &BTreeSet<IncidentId>) -> Summary {
     let met: Vec<&Incident> = incidents.iter().filter(|incident| met.contains(&incident.id)).collect();
     let named = asked.filter.queue().filter().status.clone();
     let is_open = |incident: &&&Incident| {
@@ -195,7 +195,7 @@ fn some_filter(dice: &mut Dice, world: &World, number: usize) -> IncidentFilter 
 }
 
 async fn start(desk: &TestDesk, dice: &mut Dice, world: &World, filter: &IncidentFilter) -> Stream {
-    let asked = Asked {
+    let asked = SummaryRequest {
         actor: world.actor.clone(),
         filter: SummaryFilter::resolve(filter, &world.actor).expect("a filter"),
         window: match dice.below(2) {
@@ -207,7 +207,7 @@ async fn start(desk: &TestDesk, dice: &mut Dice, world: &World, filter: &Inciden
     // a last state that was forgotten.
     let often = asked.window == Window::Today || dice.chance(20);
     let heartbeat = Duration::from_millis(if often { 300 } else { 600_000 });
-    let source = Source { store: desk.app.store.clone(), hub: desk.app.hub.clone(), heartbeat };
+    let source = FeedSource { store: desk.app.store.clone(), hub: desk.app.hub.clone(), heartbeat };
     let delivered = Delivered::default();
     let mut states = Box::pin(follow(source, desk.clock.clone(), asked.clone(), Numbers::ALL, Track::default()));
     let first = states.next().await.expect("the state now").expect("a state");

@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use chrono::Duration;
 use serde_json::{Value, json};
-use watchfloor::import::{self, ImportSummary, Options, Source};
+use watchfloor::import::{self, ImportSource, ImportSummary, Options};
 
 use crate::support::database::{TestDatabase, each_database};
 use crate::support::desk::TestDesk;
@@ -68,7 +68,7 @@ async fn a_time_within_five_minutes_is_taken(database: TestDatabase) {
 }
 
 async fn imported(desk: &TestDesk, text: &str) -> ImportSummary {
-    let source = Source::reader(Cursor::new(text.to_owned()));
+    let source = ImportSource::reader(Cursor::new(text.to_owned()));
     import::import(&desk.app, source, Options::default(), |_| ()).await.expect("an import")
 }
 

@@ -5,7 +5,7 @@ use chrono::Duration;
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 use serde_json::{Value, json};
 use watchfloor::app::Command;
-use watchfloor::app::verify::{Outcome, verify};
+use watchfloor::app::verify::{Verification, verify};
 use watchfloor::domain::incident::Patch;
 
 use crate::statements::Sent;
@@ -45,8 +45,8 @@ async fn busy(database: &TestDatabase) -> (TestDesk, String, Vec<String>) {
 /// Returns the first difference that is found.
 async fn found(desk: &TestDesk) -> String {
     match verify(&desk.app.store, None, &|_, _| ()).await.expect("a look at the log") {
-        Outcome::Whole(_) => panic!("nothing was found"),
-        Outcome::Broken(found) => found.to_string(),
+        Verification::Whole(_) => panic!("nothing was found"),
+        Verification::Broken(found) => found.to_string(),
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
 use watchfloor::domain::Error;
-use watchfloor::realtime::feed::Source;
+use watchfloor::realtime::feed::FeedSource;
 use watchfloor::server::settings::Settings;
 use watchfloor::server::{Desk, router};
 
@@ -118,8 +118,8 @@ async fn the_process_is_heard_while_everything_that_works_is_busy(database: Test
     let app = desk.app.clone();
     let (_stop, shutdown) = watch::channel(false);
     let routes = busy.spawn(async move {
-        let source = Source { store: app.store.clone(), hub: app.hub.clone(), heartbeat: Duration::from_secs(10) };
-        let schema = watchfloor::graphql::schema(app.clone(), source, watchfloor::graphql::Limits::default());
+        let source = FeedSource { store: app.store.clone(), hub: app.hub.clone(), heartbeat: Duration::from_secs(10) };
+        let schema = watchfloor::graphql::schema(app.clone(), source, watchfloor::graphql::ApiLimits::default());
         router(Desk::new(app, schema), Settings::default(), shutdown)
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

@@ -11,7 +11,7 @@ use crate::app::reported::reported;
 use crate::domain::account::{Owner, OwnerId};
 use crate::domain::alert::{Alert, AlertDraft};
 use crate::domain::alert_log::{AlertBody, AlertStanding};
-use crate::domain::change::Body;
+use crate::domain::change::ChangeBody;
 use crate::domain::incident::Incident;
 use crate::domain::{AlertId, Error, IncidentId, Instant, Result, TransactionId};
 use crate::storage::WholeIncident;
@@ -53,8 +53,8 @@ pub struct LoneAlert {
 
 /// A change, and the rows that are written with it.
 #[derive(Debug)]
-pub(super) struct Step {
-    pub(super) told: Told,
+pub(super) struct CaseStep {
+    pub(super) told: LoggedChange,
     /// The incident in its final state, with the first change of the incident.
     pub(super) whole: Option<Box<WholeIncident>>,
     /// The alert and its raw payload, with the change of an alert that no incident holds.
@@ -63,12 +63,12 @@ pub(super) struct Step {
 
 /// A change for the log.
 #[derive(Debug)]
-pub(super) enum Told {
-    Incident(Box<Body>),
+pub(super) enum LoggedChange {
+    Incident(Box<ChangeBody>),
     Alert(Box<AlertBody>),
 }
 
-impl Told {
+impl LoggedChange {
     pub(super) fn at(&self) -> Instant {
         match self {
             Self::Incident(body) => body.at,
@@ -79,7 +79,7 @@ impl Told {
 
 impl Case {
     /// Runs the case. `number` is the last used incident number; an incident takes the next one.
-    pub(super) fn run(self, number: &mut i64, owners: &HashMap<OwnerId, Owner>) -> Result<Vec<Step>> {
+    pub(super) fn run(self, number: &mut i64, owners: &HashMap<OwnerId, Owner>) -> Result<Vec<CaseStep>> {
         match self {
             Self::Alert(alert) => Ok(vec![alert.run()]),
             Self::Incident(id, deeds) => {
@@ -94,7 +94,7 @@ impl Case {
 }
 
 impl LoneAlert {
-    fn run(self) -> Step {
+    fn run(self) -> CaseStep {
         let (at, actor) = (self.command.at, self.command.actor_image());
         let raw = self.draft.raw.clone();
         let alert = Alert::new(self.id, self.draft, at);
@@ -111,7 +111,7 @@ impl LoneAlert {
             state: AlertStanding::from(&alert),
             former: None,
         };
-        Step { told: Told::Alert(Box::new(body)), whole: None, alert: Some((alert, raw)) }
+        CaseStep { told: LoggedChange::Alert(Box::new(body)), whole: None, alert: Some((alert, raw)) }
     }
 }
 
@@ -121,7 +121,7 @@ struct Run<'a> {
     owners: &'a HashMap<OwnerId, Owner>,
     /// The raw payload of each alert.
     raws: HashMap<AlertId, Option<String>>,
-    told: Vec<Body>,
+    told: Vec<ChangeBody>,
 }
 
 impl<'a> Run<'a> {
@@ -149,7 +149,7 @@ impl<'a> Run<'a> {
         let (comment, reopening) = (comment.transpose()?, Reopening::Refused);
         let act = Act { command, patch: edit.patch, owner, link, reopening, comment };
         let body = self.carried.carry_out(act, &|_, _| Ok(()))?;
-        self.told.extend(body.map(|body| Body { transaction, last: true, ..body }));
+        self.told.extend(body.map(|body| ChangeBody { transaction, last: true, ..body }));
         Ok(())
     }
 
@@ -162,7 +162,7 @@ impl<'a> Run<'a> {
         self.owners.get(&id).cloned().ok_or_else(|| Error::not_found("user or group", id))
     }
 
-    fn steps(self) -> Vec<Step> {
+    fn steps(self) -> Vec<CaseStep> {
         let Self { carried, mut raws, told, .. } = self;
         let Carried { incident, alerts, linked, comments, texts } = carried;
         let since: HashMap<AlertId, u64> = linked.into_iter().collect();
@@ -171,7 +171,7 @@ impl<'a> Run<'a> {
             (alert, raw, since)
         });
         let mut whole = Some(Box::new(WholeIncident { incident, alerts: alerts.collect(), comments, texts }));
-        let step = |body| Step { told: Told::Incident(Box::new(body)), whole: whole.take(), alert: None };
+        let step = |body| CaseStep { told: LoggedChange::Incident(Box::new(body)), whole: whole.take(), alert: None };
         told.into_iter().map(step).collect()
     }
 }

@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use tokio::sync::mpsc::{Receiver, channel};
 
 pub use self::case::{Case, Deed, LoneAlert};
-use self::case::{Step, Told};
+use self::case::{CaseStep, LoggedChange};
 use crate::domain::account::{Group, Owner, OwnerId, User};
 use crate::domain::incident::Status;
 use crate::domain::position::Position;
@@ -58,7 +58,7 @@ impl Accounts {
 
 /// The content of a desk, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct DeskCounts {
     /// Incidents of status `NEW`.
     pub new: u64,
     /// Incidents of status `ACTIVE`.
@@ -75,13 +75,13 @@ pub struct Counts {
     pub changes: u64,
 }
 
-impl Counts {
+impl DeskCounts {
     /// Returns the number of incidents of every status.
     pub fn incidents(&self) -> u64 {
         self.new + self.active + self.resolved
     }
 
-    fn note(&mut self, step: &Step) {
+    fn note(&mut self, step: &CaseStep) {
         self.changes += 1;
         self.lone_alerts += u64::from(step.alert.is_some());
         let Some(whole) = &step.whole else { return };
@@ -99,7 +99,7 @@ impl Counts {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loaded {
     /// The content of the desk.
-    pub counts: Counts,
+    pub counts: DeskCounts,
     /// The end of the log.
     pub position: Position,
 }
@@ -112,8 +112,8 @@ pub type Progress<'a> = &'a (dyn Fn(u64) + Send + Sync);
 
 /// A part of a desk, sent from the thread that builds it.
 enum Parcel {
-    Lot(Lot, Counts),
-    End(End, Counts),
+    Lot(Lot, DeskCounts),
+    End(End, DeskCounts),
 }
 
 /// Loads a desk into a database with an up-to-date schema. Asks for the cases again if the database breaks off.
@@ -197,7 +197,7 @@ async fn lot_by_lot(
     }
 }
 
-fn loaded(end: &End, counts: Counts) -> Loaded {
+fn loaded(end: &End, counts: DeskCounts) -> Loaded {
     Loaded { counts, position: end.head().position() }
 }
 
@@ -227,7 +227,7 @@ fn make(
     cases: Cases,
     hand_over: &dyn Fn(Parcel) -> bool,
 ) -> Result<()> {
-    let (mut counts, mut number, mut lots) = (Counts::default(), 0, 1);
+    let (mut counts, mut number, mut lots) = (DeskCounts::default(), 0, 1);
     let mut failed = None;
     // A case that fails ends the iteration.
     let stories = cases.map_while(|case| match case.and_then(|case| case.run(&mut number, owners)) {
@@ -256,7 +256,7 @@ fn make(
     Ok(())
 }
 
-fn take_in(load: &mut Load, step: Step) -> Result<()> {
+fn take_in(load: &mut Load, step: CaseStep) -> Result<()> {
     if let Some(whole) = step.whole {
         load.incident(*whole)?;
     }
@@ -264,8 +264,8 @@ fn take_in(load: &mut Load, step: Step) -> Result<()> {
         load.alert(&alert, raw)?;
     }
     match &step.told {
-        Told::Incident(body) => load.change(body),
-        Told::Alert(body) => load.alert_change(body),
+        LoggedChange::Incident(body) => load.change(body),
+        LoggedChange::Alert(body) => load.alert_change(body),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::app::incident::IncidentEdit;
 use crate::domain::incident::{Patch, Status, parse_description, parse_note};
 use crate::domain::{Error, Result, title};
 use crate::graphql::alert::alert_ids;
-use crate::graphql::call::{Call, Known, said};
+use crate::graphql::call::{Call, Precondition, said};
 use crate::graphql::input::*;
 use crate::graphql::payload::{DeleteIncidentPayload, IncidentPayload};
 
@@ -31,7 +31,7 @@ async fn edit(
 }
 
 /// Adds the version that the caller knows to an edit.
-fn expecting(known: Known, edit: Result<IncidentEdit>) -> Result<IncidentEdit> {
+fn expecting(known: Precondition, edit: Result<IncidentEdit>) -> Result<IncidentEdit> {
     Ok(IncidentEdit { expected_version: known.expected_version, ..edit? })
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 use std::ops::Bound;
 
 use super::covers;
-use super::rows::{Candidates, HeldRow, Rows};
+use super::rows::{BoardRows, Candidates, HeldRow};
 use crate::domain::account::{Owner, OwnerId};
 use crate::domain::entity::EntityKey;
 use crate::domain::filter::{IncidentFilter, IncidentOrder, OrderDirection, Subject};
@@ -15,7 +15,7 @@ use crate::domain::summary::{Numbers, OPEN, OpenValues, SummaryFilter, TallyUse}
 use crate::domain::tag::Tag;
 use crate::domain::{IncidentId, Instant};
 use crate::storage::{
-    FACET_TAGS_MAX, FACET_VALUES_MAX, Facet, ListedRow, OpenNumbers, OwnedPortion, PageRequest, Place,
+    FACET_TAGS_MAX, FACET_VALUES_MAX, Facet, ListedRow, OpenNumbers, OwnedPortion, PageRequest, QueuePlace,
 };
 use ahash::AHashMap;
 
@@ -23,7 +23,7 @@ use ahash::AHashMap;
 /// The relay and the streams of this node wait meanwhile.
 pub(super) const STEPS_MAX: usize = 1_000_000;
 
-impl Rows {
+impl BoardRows {
     /// Returns whether the filter may be checked against all rows at once. If not, the database answers, and nobody
     /// waits for it.
     pub fn bears(&self, filter: &IncidentFilter) -> bool {
@@ -65,7 +65,7 @@ impl Rows {
         Some(counts.into_values().collect())
     }
 
-    /// Returns [`Rows::by_severity`] of a queue of any statuses, or `None` if the board does not know it.
+    /// Returns [`BoardRows::by_severity`] of a queue of any statuses, or `None` if the board does not know it.
     pub fn by_severity_if_known(&self, filter: &IncidentFilter) -> Option<Vec<Facet<Severity>>> {
         let Some(portions) = self.portions_of(filter) else {
             return (covers(filter) && self.bears(filter)).then(|| self.by_severity(filter));
@@ -227,7 +227,7 @@ impl Rows {
         let Some(index) = self.by(order.field) else { return Vec::new() };
         let is_ascending = order.direction == OrderDirection::Asc;
         // A position in a descending order is the turned position of the ascending index.
-        let turned = |place: Option<Place>| place.map(|place| if is_ascending { place } else { place.turned() });
+        let turned = |place: Option<QueuePlace>| place.map(|place| if is_ascending { place } else { place.turned() });
         let (low, high) = match is_ascending {
             true => (turned(span.after), turned(span.before)),
             false => (turned(span.before), turned(span.after)),
@@ -235,7 +235,7 @@ impl Rows {
         if low.zip(high).is_some_and(|(low, high)| low >= high) {
             return Vec::new();
         }
-        let bound = |place: Option<Place>| place.map_or(Bound::Unbounded, Bound::Excluded);
+        let bound = |place: Option<QueuePlace>| place.map_or(Bound::Unbounded, Bound::Excluded);
         let range = index.range((bound(low), bound(high)));
         let found = |slot: &u32| self.at(*slot).filter(|held| matches(filter, held)).map(|held| held.row.id);
         match is_ascending != span.from_end {
@@ -247,8 +247,8 @@ impl Rows {
 
 /// A page of an ordered list, by keyset positions: see [`crate::storage::Span`].
 struct Stretch {
-    after: Option<Place>,
-    before: Option<Place>,
+    after: Option<QueuePlace>,
+    before: Option<QueuePlace>,
     from_end: bool,
     limit: usize,
 }
@@ -260,7 +260,7 @@ fn sorted<'a>(
     rows: impl Iterator<Item = &'a HeldRow>,
     span: &Stretch,
 ) -> Option<Vec<IncidentId>> {
-    let mut places: Vec<(Place, IncidentId)> = Vec::new();
+    let mut places: Vec<(QueuePlace, IncidentId)> = Vec::new();
     for held in rows {
         let place = request.place_of(&held.row)?;
         if span.after.is_none_or(|after| place > after) && span.before.is_none_or(|before| place < before) {
@@ -268,7 +268,7 @@ fn sorted<'a>(
         }
     }
     let wanted = span.limit + 1;
-    let order = |one: &(Place, IncidentId), other: &(Place, IncidentId)| match span.from_end {
+    let order = |one: &(QueuePlace, IncidentId), other: &(QueuePlace, IncidentId)| match span.from_end {
         true => other.cmp(one),
         false => one.cmp(other),
     };

@@ -29,13 +29,13 @@ type Portion = (Status, Severity, Option<OwnerId>);
 
 /// The number of incidents in each portion; no portion is empty.
 #[derive(Debug, Default)]
-struct Counts(AHashMap<Portion, u64>);
+struct PortionCounts(AHashMap<Portion, u64>);
 
 /// The incidents that were created and resolved on one day, each as it stands now.
 #[derive(Debug, Default)]
 struct Day {
-    created: Counts,
-    resolved: Counts,
+    created: PortionCounts,
+    resolved: PortionCounts,
     /// The resolved incidents by their time of creation; `None` if they are too many.
     resolved_by_creation: Option<BTreeMap<(Instant, Portion), u64>>,
 }
@@ -43,7 +43,7 @@ struct Day {
 /// The counts of all incidents that are not deleted.
 #[derive(Debug)]
 pub(super) struct Census {
-    all: Counts,
+    all: PortionCounts,
     /// The first day that was counted completely. Every later day with a creation or a resolution has an entry.
     first: NaiveDate,
     days: BTreeMap<NaiveDate, Day>,
@@ -54,13 +54,13 @@ impl Census {
     pub(super) fn new(all: Vec<Counted>, newest: CountedSince) -> Self {
         let all = all.into_iter().map(|it| ((it.status, it.severity, None), it.incidents));
         let of = |portions: Vec<OwnedPortion>| {
-            Counts(portions.into_iter().map(|it| ((it.status, it.severity, it.owner), it.incidents)).collect())
+            PortionCounts(portions.into_iter().map(|it| ((it.status, it.severity, it.owner), it.incidents)).collect())
         };
         let by_creation = newest.resolved_by_creation.map(|all| {
             all.into_iter().map(|(at, it)| ((at, (it.status, it.severity, it.owner)), it.incidents)).collect()
         });
         let day = Day { created: of(newest.created), resolved: of(newest.resolved), resolved_by_creation: by_creation };
-        Self { all: Counts(all.collect()), first: newest.day, days: [(newest.day, day)].into() }
+        Self { all: PortionCounts(all.collect()), first: newest.day, days: [(newest.day, day)].into() }
     }
 
     /// Applies a change. Returns `None` if that is impossible; then the counts are no longer usable.
@@ -177,7 +177,7 @@ impl Day {
     }
 }
 
-impl Counts {
+impl PortionCounts {
     fn add(&mut self, portion: Portion) {
         *self.0.entry(portion).or_default() += 1;
     }

@@ -18,7 +18,7 @@ use parking_lot::RwLock;
 use tracing::warn;
 
 use self::census::Census;
-pub use self::rows::Rows;
+pub use self::rows::BoardRows;
 use crate::domain::Result;
 use crate::domain::account::{Owner, OwnerId};
 use crate::domain::alert_log::Logged;
@@ -45,13 +45,13 @@ const LOAD_ROWS: u64 = 5_000;
 #[derive(Debug)]
 pub(super) struct Board {
     incidents_max: usize,
-    state: RwLock<Option<State>>,
+    state: RwLock<Option<BoardState>>,
 }
 
 #[derive(Debug)]
-struct State {
+struct BoardState {
     at: Position,
-    rows: Rows,
+    rows: BoardRows,
     names: OwnerNames,
 }
 
@@ -75,7 +75,7 @@ impl Board {
         if self.incidents_max == 0 {
             return Ok(());
         }
-        let mut rows = Rows::default();
+        let mut rows = BoardRows::default();
         let mut after = None;
         loop {
             let read = reader.open_rows(after, LOAD_ROWS).await?;
@@ -86,7 +86,7 @@ impl Board {
                 return Ok(());
             }
             if after.is_none() {
-                let state = State { at: head.position(), rows, names: OwnerNames::default() };
+                let state = BoardState { at: head.position(), rows, names: OwnerNames::default() };
                 *self.state.write() = Some(state);
                 return self.complete(reader, head).await;
             }
@@ -123,7 +123,7 @@ impl Board {
         }
     }
 
-    fn is_beyond_bounds(&self, rows: &Rows) -> bool {
+    fn is_beyond_bounds(&self, rows: &BoardRows) -> bool {
         rows.len() > self.incidents_max || rows.bytes() > self.incidents_max.saturating_mul(ROW_BYTES)
     }
 
@@ -190,7 +190,7 @@ impl Board {
         &self,
         at: &Position,
         accounts: Option<u64>,
-        answer: impl FnOnce(&Rows, &HashMap<OwnerId, Owner>) -> T,
+        answer: impl FnOnce(&BoardRows, &HashMap<OwnerId, Owner>) -> T,
     ) -> Option<T> {
         let state = self.state.read();
         let board = state.as_ref()?;
@@ -200,7 +200,7 @@ impl Board {
     }
 }
 
-impl State {
+impl BoardState {
     /// Returns whether the board knows the name of every owner as of this account version.
     fn knows_names_of(&self, accounts: u64) -> bool {
         self.names.accounts == Some(accounts) && self.rows.owners().all(|owner| self.names.owners.contains_key(&owner))

@@ -12,11 +12,11 @@ use crate::domain::account::OwnerId;
 use crate::domain::change::Change;
 use crate::domain::filter::{IncidentFilter, IncidentOrderField};
 use crate::domain::incident::TextField;
-use crate::domain::queue::{QueueRow, Text};
+use crate::domain::queue::{IncidentText, QueueRow};
 use crate::domain::summary::OPEN;
 use crate::domain::tag::Tag;
-use crate::domain::title::Shown;
-use crate::storage::{Place, TextKey};
+use crate::domain::title::ShownTitle;
+use crate::storage::{QueuePlace, TextKey};
 
 /// The index of a row in memory.
 type Slot = u32;
@@ -30,19 +30,19 @@ pub(super) struct HeldRow {
     pub(super) row: QueueRow,
     pub(super) tag_keys: Vec<String>,
     /// The shown part of the title; `None` after a change that set a long title, because the change does not carry it.
-    pub(super) title: Option<Shown>,
+    pub(super) title: Option<ShownTitle>,
     /// The offset of the incident's newest change.
     pub(super) changed: u64,
 }
 
 /// The rows of the open incidents.
 #[derive(Debug, Default)]
-pub struct Rows {
+pub struct BoardRows {
     slots: Vec<Option<HeldRow>>,
     vacant: Vec<Slot>,
     by_id: AHashMap<IncidentId, Slot>,
-    by_updated: BTreeMap<Place, Slot>,
-    by_created: BTreeMap<Place, Slot>,
+    by_updated: BTreeMap<QueuePlace, Slot>,
+    by_created: BTreeMap<QueuePlace, Slot>,
     by_owner: AHashMap<Option<OwnerId>, BTreeSet<Slot>>,
     by_tag: AHashMap<String, BTreeSet<Slot>>,
     /// The incidents whose title is not known.
@@ -61,7 +61,7 @@ pub(super) enum Candidates<'a> {
     Among(Vec<&'a HeldRow>),
 }
 
-impl Rows {
+impl BoardRows {
     /// Returns the number of open incidents.
     pub(super) fn len(&self) -> usize {
         self.by_id.len()
@@ -83,7 +83,7 @@ impl Rows {
         let Some(slot) = self.by_id.get(&id) else { return };
         let Some(held) = self.slots.get_mut(*slot as usize).and_then(Option::as_mut) else { return };
         if held.row.title.stored_version() == Some(version) {
-            held.title = Some(Shown::of(start));
+            held.title = Some(ShownTitle::of(start));
             self.untitled.remove(&id);
         }
     }
@@ -95,7 +95,7 @@ impl Rows {
 
     /// Returns all rows by their position in the order of an indexed time, ascending; `None` for an order without an
     /// index.
-    pub(super) fn by(&self, field: IncidentOrderField) -> Option<&BTreeMap<Place, u32>> {
+    pub(super) fn by(&self, field: IncidentOrderField) -> Option<&BTreeMap<QueuePlace, u32>> {
         match field {
             IncidentOrderField::UpdatedAt => Some(&self.by_updated),
             IncidentOrderField::CreatedAt => Some(&self.by_created),
@@ -149,18 +149,18 @@ impl Rows {
 
     /// Stores the row of an incident as of the change at an offset, in place of its former row. `title` is the shown
     /// part of the title if the caller knows it.
-    pub(super) fn put(&mut self, mut row: QueueRow, title: Option<Shown>, changed: u64) {
+    pub(super) fn put(&mut self, mut row: QueueRow, title: Option<ShownTitle>, changed: u64) {
         let before = self.remove(row.id);
         let title = match &row.title {
             _ if title.is_some() => title,
-            Text::Inline(text) => Some(Shown::of(text)),
+            IncidentText::Inline(text) => Some(ShownTitle::of(text)),
             stored => before
                 .filter(|before| before.row.title.stored_version() == stored.stored_version())
                 .and_then(|before| before.title),
         };
         // No filter that the board answers needs the description.
         row.description = None;
-        if let Text::Inline(text) = &mut row.title {
+        if let IncidentText::Inline(text) = &mut row.title {
             // It is held once.
             *text = String::new();
         }
@@ -172,8 +172,8 @@ impl Rows {
         let slot = self.vacant.pop().unwrap_or(self.slots.len() as Slot);
         let (row, id) = (&held.row, held.row.id);
         self.by_id.insert(id, slot);
-        self.by_updated.insert(Place::by_time(row.updated_at, id), slot);
-        self.by_created.insert(Place::by_time(row.created_at, id), slot);
+        self.by_updated.insert(QueuePlace::by_time(row.updated_at, id), slot);
+        self.by_created.insert(QueuePlace::by_time(row.created_at, id), slot);
         self.by_owner.entry(owner(row)).or_default().insert(slot);
         for key in &held.tag_keys {
             self.by_tag.entry(key.clone()).or_default().insert(slot);
@@ -206,8 +206,8 @@ impl Rows {
         self.bytes = self.bytes.saturating_sub(weight(&held));
         self.untitled.remove(&id);
         let HeldRow { row, tag_keys, .. } = &held;
-        self.by_updated.remove(&Place::by_time(row.updated_at, id));
-        self.by_created.remove(&Place::by_time(row.created_at, id));
+        self.by_updated.remove(&QueuePlace::by_time(row.updated_at, id));
+        self.by_created.remove(&QueuePlace::by_time(row.created_at, id));
         leave(&mut self.by_owner, &owner(row), slot);
         for key in tag_keys {
             leave(&mut self.by_tag, key, slot);

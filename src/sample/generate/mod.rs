@@ -38,7 +38,7 @@ const HOUR_MS: u64 = 3_600_000;
 
 /// The parameters of a generated desk.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
+pub struct GeneratePlan {
     /// The number of incidents.
     pub incidents: u64,
     /// The seed, which distinguishes desks of the same size.
@@ -49,7 +49,7 @@ pub struct Plan {
     pub end: Instant,
 }
 
-impl Plan {
+impl GeneratePlan {
     /// Returns the earliest time at which an incident may open.
     pub fn start(&self) -> Instant {
         let days = self.incidents.div_ceil(INCIDENTS_A_DAY_MAX).max(DAYS_MIN);
@@ -60,13 +60,13 @@ impl Plan {
 /// A generated desk.
 #[derive(Clone, Debug)]
 pub struct Generated {
-    plan: Plan,
+    plan: GeneratePlan,
     world: Arc<World>,
 }
 
 impl Generated {
     /// Makes the desk of a plan.
-    pub fn of(plan: Plan) -> Result<Self> {
+    pub fn of(plan: GeneratePlan) -> Result<Self> {
         let world = Arc::new(World::of(&plan)?);
         Ok(Self { plan, world })
     }
@@ -113,7 +113,7 @@ impl Generated {
 
     /// Decides whether an incident is still open: most of the newest are, and few of the old.
     fn is_open(&self, index: u64, dice: &mut Dice) -> bool {
-        let Plan { incidents, open_percent, .. } = self.plan;
+        let GeneratePlan { incidents, open_percent, .. } = self.plan;
         let open = incidents * open_percent / 100;
         if open * 5 >= incidents {
             return dice.percent(open_percent);
@@ -172,8 +172,8 @@ fn id(at: Instant, dice: &mut Dice) -> uuid::Uuid {
 mod tests {
     use super::*;
 
-    fn plan(incidents: u64) -> Plan {
-        Plan { incidents, seed: 7, open_percent: 5, end: "2026-06-01T00:00:00Z".parse().unwrap() }
+    fn plan(incidents: u64) -> GeneratePlan {
+        GeneratePlan { incidents, seed: 7, open_percent: 5, end: "2026-06-01T00:00:00Z".parse().unwrap() }
     }
 
     fn openings(incidents: u64) -> Vec<Instant> {
@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn as_many_are_open_as_was_asked_for() {
         for (incidents, percent) in [(20_000, 5), (20_000, 0), (20_000, 1), (2_000, 60), (500, 100)] {
-            let desk = Generated::of(Plan { open_percent: percent, ..plan(incidents) }).unwrap();
+            let desk = Generated::of(GeneratePlan { open_percent: percent, ..plan(incidents) }).unwrap();
             let open =
                 (0..incidents).filter(|index| desk.is_open(*index, &mut Dice::new(index * 31 + 7))).count() as u64;
             let (wanted, off) = (incidents * percent / 100, incidents / 100);

@@ -3,7 +3,7 @@
 
 use chrono::Duration;
 
-use super::Plan;
+use super::GeneratePlan;
 use crate::app::load::Accounts;
 use crate::domain::account::{Actor, Group, GroupDraft, Role, User, UserDraft};
 use crate::domain::{GroupId, Instant, Result, UserId};
@@ -110,7 +110,7 @@ pub struct World {
 
 impl World {
     /// Makes the world of a plan. A larger desk has more of everything.
-    pub fn of(plan: &Plan) -> Result<Self> {
+    pub fn of(plan: &GeneratePlan) -> Result<Self> {
         let at = plan.start() - Duration::days(1);
         let mut dice = Dice::new(plan.seed);
         let large = |share: u64, least: u64, most: u64| (plan.incidents / share).clamp(least, most) as usize;

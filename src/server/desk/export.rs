@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::TryStreamExt;
 
 use super::Desk;
-use crate::app::export::{Export, Named};
+use crate::app::export::{Export, NamedIncident};
 use crate::domain::signing::DeskKey;
 use crate::domain::{Code, Error, Result};
 use crate::server::edge::actor::actor;
@@ -43,7 +43,7 @@ pub(super) async fn key(State(desk): State<Desk>) -> Response {
 
 async fn begin(desk: &Desk, incident: &str, headers: &HeaderMap) -> Result<Export> {
     let viewer = desk.admit(actor(headers)?).await?;
-    let named = Named::parse(incident).ok_or_else(|| Error::not_found("incident", incident))?;
+    let named = NamedIncident::parse(incident).ok_or_else(|| Error::not_found("incident", incident))?;
     let found = named.find(&desk.app.store).await?.filter(|incident| viewer.reads(incident));
     let found = found.ok_or_else(|| Error::not_found("incident", incident))?;
     let store = desk.app.store.for_own_work();

@@ -21,9 +21,9 @@ const CALLERS_MAX: usize = 1_000;
 
 /// The recent callers. Clones share them.
 #[derive(Clone, Default)]
-pub(super) struct RecentCallers(Arc<Mutex<HashMap<Option<String>, Known>>>);
+pub(super) struct RecentCallers(Arc<Mutex<HashMap<Option<String>, RecentCaller>>>);
 
-struct Known {
+struct RecentCaller {
     viewer: Viewer,
     since: Instant,
     /// The number of changes to accounts before the caller was read.
@@ -45,7 +45,7 @@ impl RecentCallers {
         if callers.len() >= CALLERS_MAX {
             callers.clear();
         }
-        callers.insert(account, Known { viewer: viewer.clone(), since, accounts });
+        callers.insert(account, RecentCaller { viewer: viewer.clone(), since, accounts });
         Ok(viewer)
     }
 }

@@ -28,10 +28,10 @@ impl Default for AdmissionSettings {
 
 /// The counts of a server. Clones share them.
 #[derive(Clone, Default)]
-pub(in crate::server) struct Admissions(Arc<Mutex<Present>>);
+pub(in crate::server) struct Admissions(Arc<Mutex<AdmittedCounts>>);
 
 #[derive(Default)]
-struct Present {
+struct AdmittedCounts {
     in_all: usize,
     by_address: HashMap<IpAddr, usize>,
     by_principal: HashMap<Arc<[u8]>, usize>,
@@ -60,7 +60,7 @@ impl Admissions {
         Ok(Admission { admissions: self.clone(), bounds: *bounds, address, principal: None })
     }
 
-    fn present(&self) -> MutexGuard<'_, Present> {
+    fn present(&self) -> MutexGuard<'_, AdmittedCounts> {
         // No code is called while the lock is held, so a poisoned count is consistent.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -109,13 +109,13 @@ pub fn network(text: &str) -> Result<IpNet, String> {
 #[derive(Clone)]
 pub(in crate::server) struct Connections {
     settings: Arc<ConnectionSettings>,
-    present: Arc<Mutex<Present>>,
+    present: Arc<Mutex<OpenConnections>>,
     /// The origin of `quiet_since`, which is in microseconds.
     start: Instant,
 }
 
 #[derive(Default)]
-struct Present {
+struct OpenConnections {
     in_all: usize,
     spare: usize,
     by_address: HashMap<IpAddr, usize>,
@@ -145,7 +145,7 @@ pub(in crate::server) struct Activity {
 }
 
 /// The slot of one connection, given back when it is dropped.
-pub(in crate::server) struct Place {
+pub(in crate::server) struct ConnectionSlot {
     pub(in crate::server) activity: Arc<Activity>,
     connections: Connections,
     number: u64,
@@ -157,7 +157,7 @@ impl Connections {
     }
 
     /// Returns a slot for a connection from this address; `None` if there is no room and none can be made.
-    pub(in crate::server) fn admit(&self, address: IpAddr) -> Option<Place> {
+    pub(in crate::server) fn admit(&self, address: IpAddr) -> Option<ConnectionSlot> {
         let trusted = self.settings.trusted_proxies.iter().any(|network| network.contains(&address.to_canonical()));
         let address = Some(client(address)).filter(|_| !trusted);
         let mut present = self.present();
@@ -183,7 +183,7 @@ impl Connections {
             start: self.start,
         });
         present.enter(number, activity.clone());
-        Some(Place { activity, connections: self.clone(), number })
+        Some(ConnectionSlot { activity, connections: self.clone(), number })
     }
 
     /// Closes some idle connections; returns whether there were any.
@@ -193,13 +193,13 @@ impl Connections {
         present.make_room(in_all, |_| true)
     }
 
-    fn present(&self) -> MutexGuard<'_, Present> {
+    fn present(&self) -> MutexGuard<'_, OpenConnections> {
         // Only wakers are called while the lock is held, so a poisoned count is consistent.
         self.present.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Present {
+impl OpenConnections {
     fn enter(&mut self, number: u64, activity: Arc<Activity>) {
         match activity.spare {
             true => self.spare += 1,
@@ -253,13 +253,13 @@ impl Present {
     }
 }
 
-impl Place {
+impl ConnectionSlot {
     pub(in crate::server) fn settings(&self) -> &ConnectionSettings {
         &self.connections.settings
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.connections.present().leave(self.number);
     }
@@ -368,7 +368,7 @@ async fn count(mut request: Request, next: Next) -> Response {
     if activity.is_spare() {
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    answer.map(|body| Body::new(Answer { body, _busy: busy }))
+    answer.map(|body| Body::new(CountedBody { body, _busy: busy }))
 }
 
 fn crowded() -> Response {
@@ -378,12 +378,12 @@ fn crowded() -> Response {
 }
 
 /// The body of an answer. Its request is in flight until the body is dropped.
-struct Answer {
+struct CountedBody {
     body: Body,
     _busy: Busy,
 }
 
-impl HttpBody for Answer {
+impl HttpBody for CountedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -409,7 +409,7 @@ mod tests {
         Connections::new(ConnectionSettings { connections: in_all, per_address, trusted_proxies, ..Default::default() })
     }
 
-    fn from(connections: &Connections, address: &str) -> Option<Place> {
+    fn from(connections: &Connections, address: &str) -> Option<ConnectionSlot> {
         connections.admit(address.parse().expect("an address"))
     }
 
@@ -419,7 +419,7 @@ mod tests {
         let places: Vec<_> = ["1.0.0.1", "1.0.0.2", "1.0.0.3"].iter().filter_map(|it| from(&all, it)).collect();
         drop(Busy::new(&places[0].activity));
         let next = from(&all, "1.0.0.4").expect("a place");
-        let cut = |places: &[Place]| places.iter().map(|it| it.activity.is_cut()).collect::<Vec<_>>();
+        let cut = |places: &[ConnectionSlot]| places.iter().map(|it| it.activity.is_cut()).collect::<Vec<_>>();
         assert_eq!(cut(&places), [false, true, false], "the oldest that never sent a request");
         let another = from(&all, "1.0.0.5").expect("a place");
         assert_eq!(cut(&places), [false, true, true]);

@@ -13,9 +13,9 @@ use crate::domain::Error;
 use crate::graphql::error::{is_request_error, refuse};
 
 /// Writes a response as JSON: a request error has no `data` entry.
-pub(crate) struct Body<'a>(pub(crate) &'a Answer);
+pub(crate) struct ResponseBody<'a>(pub(crate) &'a Answer);
 
-impl Serialize for Body<'_> {
+impl Serialize for ResponseBody<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Answer { data, errors, extensions, .. } = self.0;
         let mut body = serializer.serialize_map(None)?;
@@ -39,7 +39,7 @@ pub fn refusal(status: StatusCode, error: Error) -> Response {
 
 /// Writes an answer as JSON.
 pub(in crate::server) fn write(status: StatusCode, media: Media, answer: &Answer) -> Response {
-    written(status, media, Json(Body(answer)).into_response(), None)
+    written(status, media, Json(ResponseBody(answer)).into_response(), None)
 }
 
 /// Writes a response with this body. A client revalidates a response with a tag each time, and gets 304 if it is

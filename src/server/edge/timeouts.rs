@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::connections::{ConnectionSettings, Connections, Peer, Place, SPARE_WAIT};
+use super::connections::{ConnectionSettings, ConnectionSlot, Connections, Peer, SPARE_WAIT};
 use super::http2_heads::HeadFrames;
 use super::hyper_answers;
 use super::shutdown::{Shutdown, stopped};
@@ -184,7 +184,7 @@ impl Connection {
 
 /// The timeouts of a connection without a request.
 struct Patience {
-    place: Place,
+    place: ConnectionSlot,
     /// The deadline of a connection without a request, and whether it is the deadline of a request head.
     quiet: Option<(Pin<Box<Sleep>>, bool)>,
     /// The first bytes of the connection, at most the length of the preface.
@@ -195,7 +195,7 @@ struct Patience {
 }
 
 impl Patience {
-    fn new(place: Place) -> Self {
+    fn new(place: ConnectionSlot) -> Self {
         Self { place, quiet: None, first: Vec::new(), frames: HeadFrames::default(), head: None }
     }
 

@@ -78,15 +78,15 @@ impl TurnSettings {
 
 /// The turns of a server. Clones share them.
 #[derive(Clone)]
-pub(in crate::server) struct Scheduler(Arc<Inner>);
+pub(in crate::server) struct Scheduler(Arc<SchedulerInner>);
 
-struct Inner {
+struct SchedulerInner {
     settings: TurnSettings,
-    state: Mutex<State>,
+    state: Mutex<SchedulerState>,
 }
 
 #[derive(Default)]
-struct State {
+struct SchedulerState {
     running: usize,
     waiting: usize,
     /// The number of operations that have ever waited: the number of the newest one.
@@ -94,14 +94,14 @@ struct State {
     /// Principals with waiting operations, the next principal first.
     order: VecDeque<Principal>,
     /// Principals that have a turn, or wait for one.
-    present: HashMap<Principal, Present>,
+    present: HashMap<Principal, PrincipalTurns>,
 }
 
 /// The identity whose turns are counted together.
 pub(in crate::server) type Principal = Arc<[u8]>;
 
 #[derive(Default)]
-struct Present {
+struct PrincipalTurns {
     running: usize,
     /// The part of `running` that is expensive.
     dear: usize,
@@ -112,15 +112,15 @@ struct Present {
 #[derive(Default)]
 struct Line {
     /// By level, each in the order in which the operations came.
-    levels: BTreeMap<Effort, VecDeque<Waiting>>,
+    levels: BTreeMap<Effort, VecDeque<WaitingOperation>>,
     count: usize,
     /// Turns given since the last turn of the oldest operation.
     since_oldest: u8,
 }
 
-struct Waiting {
+struct WaitingOperation {
     number: u64,
-    give: oneshot::Sender<Turn>,
+    give: oneshot::Sender<OperationTurn>,
     /// Whether the operation counts against the limits of waiting operations.
     counted: bool,
 }
@@ -137,14 +137,14 @@ pub(in crate::server) enum Waiter {
 }
 
 /// A permit to run one operation, given back when it is dropped.
-pub(in crate::server) struct Turn {
+pub(in crate::server) struct OperationTurn {
     turns: Scheduler,
     principal: Principal,
     effort: Effort,
 }
 
 /// A place in the queue, given up when it is dropped.
-struct Place {
+struct WaitingSlot {
     turns: Scheduler,
     principal: Principal,
     effort: Effort,
@@ -153,10 +153,10 @@ struct Place {
 
 impl Scheduler {
     pub(in crate::server) fn new(settings: TurnSettings) -> Self {
-        Self(Arc::new(Inner { settings, state: Mutex::default() }))
+        Self(Arc::new(SchedulerInner { settings, state: Mutex::default() }))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, SchedulerState> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -167,14 +167,14 @@ impl Scheduler {
         principal: impl Into<Principal>,
         effort: Effort,
         waiter: Waiter,
-    ) -> Result<Turn> {
+    ) -> Result<OperationTurn> {
         let principal = principal.into();
         let settings = &self.0.settings;
         let (given, place) = {
             let mut state = self.state();
             if state.may_begin(&principal, effort, settings) {
                 state.begin(&principal, effort);
-                return Ok(Turn { turns: self.clone(), principal, effort });
+                return Ok(OperationTurn { turns: self.clone(), principal, effort });
             }
             let counted = waiter == Waiter::Operation;
             if counted {
@@ -182,7 +182,7 @@ impl Scheduler {
             }
             let (give, given) = oneshot::channel();
             let number = state.enqueue(&principal, effort, (give, counted));
-            (given, Place { turns: self.clone(), principal, effort, number })
+            (given, WaitingSlot { turns: self.clone(), principal, effort, number })
         };
         let turn = match waiter {
             Waiter::Begun => Ok(given.await),
@@ -197,20 +197,20 @@ impl Scheduler {
 
     /// Gives the free turns to waiting operations. The caller holds `state` since it freed a turn, so that no new
     /// operation goes before those that wait.
-    fn hand_out<'s>(&'s self, mut state: MutexGuard<'s, State>) {
+    fn hand_out<'s>(&'s self, mut state: MutexGuard<'s, SchedulerState>) {
         loop {
             let next = state.next(&self.0.settings);
             drop(state);
             let Some((principal, effort, give)) = next else { return };
             // An operation that no longer waits drops the turn, and that drop looks for the next operation.
-            drop(give.send(Turn { turns: self.clone(), principal, effort }));
+            drop(give.send(OperationTurn { turns: self.clone(), principal, effort }));
             state = self.state();
         }
     }
 }
 
 impl Line {
-    fn add(&mut self, effort: Effort, waiting: Waiting) {
+    fn add(&mut self, effort: Effort, waiting: WaitingOperation) {
         self.count += usize::from(waiting.counted);
         self.levels.entry(effort).or_default().push_back(waiting);
     }
@@ -226,7 +226,7 @@ impl Line {
         Some(*effort)
     }
 
-    fn take(&mut self, effort: Effort) -> Option<Waiting> {
+    fn take(&mut self, effort: Effort) -> Option<WaitingOperation> {
         self.since_oldest = (self.since_oldest + 1) % OLDEST_EVERY;
         let level = self.levels.get_mut(&effort)?;
         let taken = level.pop_front()?;
@@ -238,7 +238,7 @@ impl Line {
     }
 
     /// Removes an operation that no longer waits, if it is still in the queue.
-    fn leave(&mut self, effort: Effort, number: u64) -> Option<Waiting> {
+    fn leave(&mut self, effort: Effort, number: u64) -> Option<WaitingOperation> {
         let level = self.levels.get_mut(&effort)?;
         let left = level.iter().position(|waiting| waiting.number == number).and_then(|at| level.remove(at));
         if level.is_empty() {
@@ -253,7 +253,7 @@ impl Line {
     }
 }
 
-impl State {
+impl SchedulerState {
     fn may_begin(&self, principal: &Principal, effort: Effort, settings: &TurnSettings) -> bool {
         let (running, dear) = self.present.get(principal).map_or((0, 0), |present| (present.running, present.dear));
         let free = settings.all.saturating_sub(self.running);
@@ -285,7 +285,7 @@ impl State {
         &mut self,
         principal: &Principal,
         effort: Effort,
-        (give, counted): (oneshot::Sender<Turn>, bool),
+        (give, counted): (oneshot::Sender<OperationTurn>, bool),
     ) -> u64 {
         self.numbers += 1;
         self.waiting += usize::from(counted);
@@ -293,12 +293,12 @@ impl State {
         if present.waiting.is_empty() {
             self.order.push_back(principal.clone());
         }
-        present.waiting.add(effort, Waiting { number: self.numbers, give, counted });
+        present.waiting.add(effort, WaitingOperation { number: self.numbers, give, counted });
         self.numbers
     }
 
     /// Removes and returns the next operation that may begin; its turn is already counted.
-    fn next(&mut self, settings: &TurnSettings) -> Option<(Principal, Effort, oneshot::Sender<Turn>)> {
+    fn next(&mut self, settings: &TurnSettings) -> Option<(Principal, Effort, oneshot::Sender<OperationTurn>)> {
         let next_of = |principal: &Principal| {
             let line = &self.present.get(principal)?.waiting;
             line.next(|effort| self.may_begin(principal, effort, settings))
@@ -306,7 +306,7 @@ impl State {
         let (at, effort) = self.order.iter().enumerate().find_map(|(at, principal)| Some((at, next_of(principal)?)))?;
         let principal = self.order.remove(at)?;
         let present = self.present.get_mut(&principal)?;
-        let Waiting { give, counted, .. } = present.waiting.take(effort)?;
+        let WaitingOperation { give, counted, .. } = present.waiting.take(effort)?;
         if !present.waiting.is_empty() {
             self.order.push_back(principal.clone());
         }
@@ -322,7 +322,7 @@ impl State {
     }
 }
 
-impl Drop for Turn {
+impl Drop for OperationTurn {
     fn drop(&mut self) {
         let mut state = self.turns.state();
         state.running -= 1;
@@ -335,7 +335,7 @@ impl Drop for Turn {
     }
 }
 
-impl Drop for Place {
+impl Drop for WaitingSlot {
     fn drop(&mut self) {
         let mut state = self.turns.state();
         let Some(present) = state.present.get_mut(&self.principal) else { return };
@@ -363,7 +363,7 @@ mod tests {
     const DEARER: Effort = Effort(u8::MAX);
 
     impl Scheduler {
-        async fn next(&self, principal: &[u8]) -> Result<Turn> {
+        async fn next(&self, principal: &[u8]) -> Result<OperationTurn> {
             self.take(principal, CHEAP, Waiter::Operation).await
         }
     }

@@ -18,7 +18,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 
-use super::scheduler::{Principal, Scheduler, Turn, Waiter};
+use super::scheduler::{OperationTurn, Principal, Scheduler, Waiter};
 use crate::domain::{Error, Result};
 use crate::server::operation::effort::Effort;
 use crate::storage::{Gate, Pass};
@@ -28,9 +28,9 @@ const LEASE: Duration = Duration::from_secs(15);
 
 /// The gate of one stream. Clones share its state.
 #[derive(Clone)]
-pub(in crate::server) struct StreamPermits(Arc<Inner>);
+pub(in crate::server) struct StreamPermits(Arc<StreamPermitsInner>);
 
-struct Inner {
+struct StreamPermitsInner {
     turns: Scheduler,
     principal: Principal,
     effort: Effort,
@@ -43,7 +43,7 @@ struct Inner {
 impl StreamPermits {
     pub(in crate::server) fn new(turns: Scheduler, principal: Vec<u8>, effort: Effort) -> Self {
         let (has_begun, refusal, refused) = (AtomicBool::default(), Mutex::default(), Notify::new());
-        Self(Arc::new(Inner { turns, principal: principal.into(), effort, has_begun, refusal, refused }))
+        Self(Arc::new(StreamPermitsInner { turns, principal: principal.into(), effort, has_begun, refusal, refused }))
     }
 
     /// Notes that the stream has sent something.
@@ -65,7 +65,7 @@ impl StreamPermits {
 impl Gate for StreamPermits {
     fn pass(&self) -> BoxFuture<'_, Result<Pass>> {
         async {
-            let Inner { turns, principal, effort, has_begun, refusal, refused } = &*self.0;
+            let StreamPermitsInner { turns, principal, effort, has_begun, refusal, refused } = &*self.0;
             let waiter = if has_begun.load(Ordering::Relaxed) { Waiter::Begun } else { Waiter::Stream };
             match leased(turns.clone(), principal.clone(), (*effort, waiter), LEASE).await {
                 Ok(lease) => Ok(Box::new(lease) as Pass),
@@ -102,7 +102,7 @@ async fn leased(
 ) -> Result<Lease> {
     let (say, said) = oneshot::channel();
     let task = tokio::spawn(async move {
-        let (outcome, turn): (Result<()>, Option<Turn>) = match turns.take(principal, effort, waiter).await {
+        let (outcome, turn): (Result<()>, Option<OperationTurn>) = match turns.take(principal, effort, waiter).await {
             Ok(turn) => (Ok(()), Some(turn)),
             Err(error) => (Err(error), None),
         };

@@ -11,9 +11,9 @@ use axum::response::{IntoResponse, Response};
 use super::multipart::Mixed;
 use super::refused::{Refused, labelled};
 use super::reservations::Reservations;
-use super::sse::{self, Events};
+use super::sse::{self, StreamFormat};
 use super::state::HttpState;
-use super::streaming::{Event, Keeping, response, said};
+use super::streaming::{Keeping, StreamEvent, response, said};
 use crate::domain::Error;
 use crate::graphql::error::refuse;
 use crate::server::edge::accept::{Accept, Media};
@@ -25,11 +25,11 @@ use crate::server::edge::response::written;
 use crate::server::operation::{Ready, endpoint::Endpoint, parameters::Parameters, prepare, refused};
 use crate::server::served::Served;
 use crate::server::share::client_subscription::ClientSubscription;
-use crate::server::share::key::Key;
+use crate::server::share::key::ShareKey;
 use crate::server::share::shared_answers::{self, Made, SharedAnswer};
 
 /// The part of a request that does not depend on its operation.
-pub(super) struct Call<'r, E> {
+pub(super) struct HttpCall<'r, E> {
     pub(super) served: &'r Served<E>,
     pub(super) reservations: &'r Reservations,
     pub(super) headers: &'r HeaderMap,
@@ -44,7 +44,7 @@ pub(super) enum Method {
     Post,
 }
 
-impl<'r, E: Endpoint> Call<'r, E> {
+impl<'r, E: Endpoint> HttpCall<'r, E> {
     pub(super) fn of(state: &'r HttpState<E>, head: &'r Parts, method: Method) -> Self {
         let address = connections::address(&head.extensions);
         let HttpState { served, reservations } = state;
@@ -93,7 +93,7 @@ impl<'r, E: Endpoint> Call<'r, E> {
     }
 
     /// Answers a query whose answer may be shared with other requests.
-    async fn shared(&self, media: Media, ready: Ready<E::Viewer>, key: Key) -> Response {
+    async fn shared(&self, media: Media, ready: Ready<E::Viewer>, key: ShareKey) -> Response {
         let Served { shared_answers, executor, endpoint, .. } = self.served;
         // Only GET has a condition of this kind.
         let held = (self.method == Method::Get && self.headers.contains_key(IF_NONE_MATCH)).then_some(self.headers);
@@ -120,13 +120,17 @@ impl<'r, E: Endpoint> Call<'r, E> {
             }
             _ => {
                 let keeping = self.keeping(admission, sse::comment(), sse::comment());
-                response(media, said(ClientSubscription::after(context, account, ready, last), None, Events), keeping)
+                response(
+                    media,
+                    said(ClientSubscription::after(context, account, ready, last), None, StreamFormat),
+                    keeping,
+                )
             }
         })
     }
 
     /// Collects the resources and settings of a streaming response.
-    pub(super) fn keeping(&self, admission: Admission, opening: Event, heartbeat: Event) -> Keeping {
+    pub(super) fn keeping(&self, admission: Admission, opening: StreamEvent, heartbeat: StreamEvent) -> Keeping {
         let (shutdown, settings) = (self.served.shutdown.clone(), self.served.settings.streams.clone());
         Keeping { admission, shutdown, settings, opening, heartbeat }
     }

@@ -10,7 +10,7 @@ use axum::http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, request::Parts};
 use axum::response::Response;
 
-use super::call::{Call, Method};
+use super::call::{HttpCall, Method};
 use super::refused::Refused;
 use super::single_connection;
 use super::state::HttpState;
@@ -24,7 +24,7 @@ use crate::server::settings::HttpSettings;
 
 pub(in crate::server) async fn post<E: Endpoint>(State(state): State<HttpState<E>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
-    let call = Call::of(&state, &head, Method::Post);
+    let call = HttpCall::of(&state, &head, Method::Post);
     let parameters = async {
         json_content(&head.headers)?;
         let body = read(&head.headers, body, &state.served.settings.http).await?;
@@ -41,7 +41,7 @@ pub(in crate::server) async fn post<E: Endpoint>(State(state): State<HttpState<E
 }
 
 pub(in crate::server) async fn get<E: Endpoint>(state: &HttpState<E>, head: &Parts) -> Response {
-    let call = Call::of(state, head, Method::Get);
+    let call = HttpCall::of(state, head, Method::Get);
     call.answer(async {
         if let Some(token) = single_connection::token(&head.uri, &head.headers)? {
             return single_connection::open(&call, token).await;

@@ -8,7 +8,7 @@ use axum::body::{Body as HttpBody, Bytes};
 use axum::response::Response;
 use serde_json::json;
 
-use super::streaming::{Event, Form, json, of_answer, whole};
+use super::streaming::{EventFormat, StreamEvent, json, of_answer, whole};
 use crate::domain::Result;
 use crate::domain::position::Position;
 use crate::server::edge::accept::Media;
@@ -29,30 +29,30 @@ const CLOSING: &str = "--\r\n";
 pub(super) struct Mixed;
 
 impl Mixed {
-    pub(super) fn opening() -> Event {
-        Event::fixed(OPENING)
+    pub(super) fn opening() -> StreamEvent {
+        StreamEvent::fixed(OPENING)
     }
 
-    pub(super) fn heartbeat() -> Event {
-        Event::fixed(HEARTBEAT)
+    pub(super) fn heartbeat() -> StreamEvent {
+        StreamEvent::fixed(HEARTBEAT)
     }
 }
 
-impl Form for Mixed {
-    fn next(&self, payload: Bytes, _position: Option<Position>) -> Event {
+impl EventFormat for Mixed {
+    fn next(&self, payload: Bytes, _position: Option<Position>) -> StreamEvent {
         let fixed = |text: &'static str| Bytes::from_static(text.as_bytes());
-        Event::around(fixed(BEFORE_PAYLOAD), payload, fixed(BEHIND_PAYLOAD))
+        StreamEvent::around(fixed(BEFORE_PAYLOAD), payload, fixed(BEHIND_PAYLOAD))
     }
 
-    fn complete(&self) -> Event {
-        Event::fixed(CLOSING)
+    fn complete(&self) -> StreamEvent {
+        StreamEvent::fixed(CLOSING)
     }
 
     /// Writes an error of the transport, as the protocol calls it: `errors` stand beside the payload, which is null.
-    fn fault(&self, errors: &[ServerError]) -> Result<Event> {
+    fn fault(&self, errors: &[ServerError]) -> Result<StreamEvent> {
         let part = json(&json!({ "payload": null, "errors": errors }))?;
         let text = ["\r\ncontent-type: application/json\r\n\r\n".as_bytes(), &part, b"\r\n--graphql"].concat();
-        Ok(Event::whole(text).and(self.complete()))
+        Ok(StreamEvent::whole(text).and(self.complete()))
     }
 }
 

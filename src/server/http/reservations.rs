@@ -34,12 +34,12 @@ const OPERATIONS_QUEUED: usize = 16;
 #[derive(Clone, Default)]
 pub(in crate::server) struct Reservations {
     by_token: Arc<Mutex<HashMap<String, Arc<Reservation>>>>,
-    waiting: Arc<Mutex<Counts>>,
+    waiting: Arc<Mutex<WaitingCounts>>,
 }
 
 /// Counts the streams that wait to be opened, in all, by account and by address.
 #[derive(Default)]
-struct Counts {
+struct WaitingCounts {
     in_all: usize,
     by_principal: HashMap<Vec<u8>, usize>,
     by_address: HashMap<IpAddr, usize>,
@@ -51,32 +51,32 @@ pub(super) struct Reservation {
     pub(super) operations: mpsc::Sender<BoxStream<'static, Said>>,
     /// Taken by the request that opens the stream; `None` once it is open.
     queue: Mutex<Option<Queue>>,
-    active: Mutex<Active>,
+    active: Mutex<OpenOperations>,
 }
 
 /// The operations of a stream that is not open yet.
 pub(super) struct Queue {
     pub(super) operations: mpsc::Receiver<BoxStream<'static, Said>>,
-    _waiting: Waiting,
+    _waiting: WaitingStream,
 }
 
 /// A stream that waits to be opened. It counts until this value is dropped.
-pub(super) struct Waiting {
-    counts: Arc<Mutex<Counts>>,
+pub(super) struct WaitingStream {
+    counts: Arc<Mutex<WaitingCounts>>,
     principal: Vec<u8>,
     address: Option<IpAddr>,
 }
 
 /// The open operations of a stream.
 #[derive(Default)]
-pub(super) struct Active {
+pub(super) struct OpenOperations {
     /// The number of uses of ids so far. It tells two uses of one id apart.
     uses: u64,
     pub(super) by_id: HashMap<String, (u64, watch::Sender<()>)>,
 }
 
 /// One use of an operation's id on a stream. The id is free again when this is dropped.
-pub(super) struct Use {
+pub(super) struct IdUse {
     reservation: Arc<Reservation>,
     id: String,
     number: u64,
@@ -106,7 +106,7 @@ impl Reservations {
         principal: Vec<u8>,
         address: Option<IpAddr>,
         settings: &StreamSettings,
-    ) -> std::result::Result<Waiting, Refused> {
+    ) -> std::result::Result<WaitingStream, Refused> {
         let mut counts = lock(&self.waiting);
         let of_address = address.map(|address| counts.by_address.get(&address).copied().unwrap_or_default());
         for (count, bound, whose) in [
@@ -129,13 +129,13 @@ impl Reservations {
         if let Some(address) = address {
             *counts.by_address.entry(address).or_default() += 1;
         }
-        Ok(Waiting { counts: self.waiting.clone(), principal, address })
+        Ok(WaitingStream { counts: self.waiting.clone(), principal, address })
     }
 
     pub(super) fn reserve(
         self,
         account: Option<String>,
-        waiting: Waiting,
+        waiting: WaitingStream,
         settings: &StreamSettings,
     ) -> std::result::Result<String, Refused> {
         let mut token = [0; TOKEN_BYTES];
@@ -172,11 +172,11 @@ impl Reservation {
         lock(&self.queue).take()
     }
 
-    pub(super) fn active(&self) -> MutexGuard<'_, Active> {
+    pub(super) fn active(&self) -> MutexGuard<'_, OpenOperations> {
         lock(&self.active)
     }
 
-    pub(super) fn begin(self: &Arc<Self>, id: &str, bound: usize) -> std::result::Result<Use, Refused> {
+    pub(super) fn begin(self: &Arc<Self>, id: &str, bound: usize) -> std::result::Result<IdUse, Refused> {
         let mut active = self.active();
         if active.by_id.contains_key(id) {
             let error = Error::conflict(format!("the operation {id} is there already"), json!({ "operationId": id }));
@@ -190,7 +190,7 @@ impl Reservation {
         active.uses += 1;
         let number = active.uses;
         active.by_id.insert(id.to_owned(), (number, wants));
-        Ok(Use { reservation: self.clone(), id: id.to_owned(), number, wanted })
+        Ok(IdUse { reservation: self.clone(), id: id.to_owned(), number, wanted })
     }
 }
 
@@ -199,7 +199,7 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Drop for Waiting {
+impl Drop for WaitingStream {
     fn drop(&mut self) {
         let mut counts = lock(&self.counts);
         counts.in_all -= 1;
@@ -210,7 +210,7 @@ impl Drop for Waiting {
     }
 }
 
-impl Drop for Use {
+impl Drop for IdUse {
     fn drop(&mut self) {
         let mut active = self.reservation.active();
         if active.by_id.get(&self.id).is_some_and(|(number, _)| *number == self.number) {

@@ -16,7 +16,7 @@ use futures_util::FutureExt;
 use futures_util::stream::{BoxStream, SelectAll, StreamExt};
 use serde_json::{Value, json};
 
-use super::call::Call;
+use super::call::HttpCall;
 use super::refused::Refused;
 use super::reservations::{Opened, Queue, TOKEN, no_such_stream};
 use super::sse::{EventsOf, comment};
@@ -34,7 +34,7 @@ use crate::server::operation::parameters::Parameters;
 use crate::server::operation::{OPERATION_ID_BYTES, Ready, prepare, refused};
 use crate::server::served::Served;
 use crate::server::share::client_subscription::ClientSubscription;
-use crate::server::share::frame::Item;
+use crate::server::share::frame::StreamItem;
 
 /// `PUT`: reserves a stream.
 pub(in crate::server) async fn put<E: Endpoint>(State(state): State<HttpState<E>>, request: Request) -> Response {
@@ -85,7 +85,7 @@ pub(super) fn token(uri: &Uri, headers: &HeaderMap) -> Result<Option<String>> {
 }
 
 /// `GET` with a token: opens the stream.
-pub(super) async fn open<E: Endpoint>(call: &Call<'_, E>, token: String) -> std::result::Result<Response, Refused> {
+pub(super) async fn open<E: Endpoint>(call: &HttpCall<'_, E>, token: String) -> std::result::Result<Response, Refused> {
     let served = call.served;
     let reservation = call.reservations.find(&token, call.headers)?;
     if !call.reads_events() {
@@ -115,7 +115,7 @@ pub(super) async fn open<E: Endpoint>(call: &Call<'_, E>, token: String) -> std:
 
 /// `POST` with a token: adds an operation to the stream. The response refuses a faulty request.
 pub(super) async fn operate<E: Endpoint>(
-    call: &Call<'_, E>,
+    call: &HttpCall<'_, E>,
     token: &str,
     parameters: impl Future<Output = std::result::Result<Parameters, Refused>>,
 ) -> std::result::Result<Response, Refused> {
@@ -184,7 +184,7 @@ async fn speak<E: Endpoint>(
     // A document that the schema refuses is refused before any wait.
     let first = match caught(subscription.next()).now_or_never() {
         Some(first) => match first.and_then(|first| first)? {
-            Some(Item::Refused(errors)) => return Ok(Spoken::Wrong(Box::new(no_stream(&errors)))),
+            Some(StreamItem::Refused(errors)) => return Ok(Spoken::Wrong(Box::new(no_stream(&errors)))),
             first => first,
         },
         None => None,

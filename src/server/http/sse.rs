@@ -10,7 +10,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use serde_json::Value;
 
-use super::streaming::{Event, Form, no_stream, of_answer, whole};
+use super::streaming::{EventFormat, StreamEvent, no_stream, of_answer, whole};
 use crate::domain::Result;
 use crate::domain::position::Position;
 use crate::server::edge::accept::Media;
@@ -28,8 +28,8 @@ const BEHIND_PAYLOAD: &[u8] = b"\n\n";
 const COMPLETE: &str = "event: complete\ndata:\n\n";
 
 /// Returns the event that is sent at once, and after silence.
-pub(super) fn comment() -> Event {
-    Event::fixed(COMMENT)
+pub(super) fn comment() -> StreamEvent {
+    StreamEvent::fixed(COMMENT)
 }
 
 /// Returns the position from which a reconnecting client wants to go on; an empty header counts as absent.
@@ -40,23 +40,23 @@ pub(super) fn last_event_id(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Writes the events of a stream with one operation.
-pub(super) struct Events;
+pub(super) struct StreamFormat;
 
-impl Form for Events {
-    fn next(&self, payload: Bytes, position: Option<Position>) -> Event {
+impl EventFormat for StreamFormat {
+    fn next(&self, payload: Bytes, position: Option<Position>) -> StreamEvent {
         debug_assert!(!payload.contains(&b'\n') && !payload.contains(&b'\r'), "an event's data is one line");
         let before = match position {
             Some(position) => Bytes::from(format!("event: next\nid: {position}\ndata: ")),
             None => Bytes::from_static(BEFORE_PAYLOAD),
         };
-        Event::around(before, payload, Bytes::from_static(BEHIND_PAYLOAD))
+        StreamEvent::around(before, payload, Bytes::from_static(BEHIND_PAYLOAD))
     }
 
-    fn complete(&self) -> Event {
-        Event::fixed(COMPLETE)
+    fn complete(&self) -> StreamEvent {
+        StreamEvent::fixed(COMPLETE)
     }
 
-    fn fault(&self, errors: &[ServerError]) -> Result<Event> {
+    fn fault(&self, errors: &[ServerError]) -> Result<StreamEvent> {
         of_answer(&no_stream(errors), self)
     }
 }
@@ -76,22 +76,22 @@ impl EventsOf {
     }
 }
 
-impl Form for EventsOf {
+impl EventFormat for EventsOf {
     /// Writes no `id`: the next event may belong to another operation, and a client has only one `Last-Event-ID`.
-    fn next(&self, payload: Bytes, _position: Option<Position>) -> Event {
-        Event::around(self.before.clone(), payload, Bytes::from_static(b"}\n\n"))
+    fn next(&self, payload: Bytes, _position: Option<Position>) -> StreamEvent {
+        StreamEvent::around(self.before.clone(), payload, Bytes::from_static(b"}\n\n"))
     }
 
-    fn complete(&self) -> Event {
-        Event::whole(self.complete.clone())
+    fn complete(&self) -> StreamEvent {
+        StreamEvent::whole(self.complete.clone())
     }
 
-    fn fault(&self, errors: &[ServerError]) -> Result<Event> {
+    fn fault(&self, errors: &[ServerError]) -> Result<StreamEvent> {
         of_answer(&no_stream(errors), self)
     }
 }
 
 /// Makes the whole response to a query, a mutation or a refused request.
 pub(super) fn once(answer: &Answer) -> Result<Response> {
-    Ok(whole(Media::EventStream, HttpBody::from(of_answer(answer, &Events)?.into_bytes())))
+    Ok(whole(Media::EventStream, HttpBody::from(of_answer(answer, &StreamFormat)?.into_bytes())))
 }

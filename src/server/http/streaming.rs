@@ -20,18 +20,18 @@ use crate::graphql::error::refuse;
 use crate::server::edge::accept::Media;
 use crate::server::edge::admission::Admission;
 use crate::server::edge::panics::caught;
-use crate::server::edge::response::Body;
+use crate::server::edge::response::ResponseBody;
 use crate::server::edge::shutdown::{Shutdown, stopped};
 use crate::server::operation::endpoint::Endpoint;
 use crate::server::settings::StreamSettings;
 use crate::server::share::client_subscription::ClientSubscription;
-use crate::server::share::frame::Item;
+use crate::server::share::frame::StreamItem;
 
 /// Bytes that are sent together: no other event comes in between.
 #[derive(Clone, Debug)]
-pub(super) struct Event([Bytes; 3]);
+pub(super) struct StreamEvent([Bytes; 3]);
 
-impl Event {
+impl StreamEvent {
     /// Makes an event of a shared payload and the bytes around it.
     pub(super) fn around(before: Bytes, payload: Bytes, behind: Bytes) -> Self {
         Self([before, payload, behind])
@@ -66,27 +66,27 @@ impl Event {
 /// The stream is not complete, and cannot go on.
 #[derive(Debug, thiserror::Error)]
 #[error("the stream breaks off")]
-pub(super) struct Broken;
+pub(super) struct BrokenStream;
 
 /// An event of a response, or its break.
-pub(super) type Said = std::result::Result<Event, Broken>;
+pub(super) type Said = std::result::Result<StreamEvent, BrokenStream>;
 
 /// The format in which a protocol writes the events of an operation.
-pub(super) trait Form: Send + 'static {
+pub(super) trait EventFormat: Send + 'static {
     /// Writes a response. `position` is the client's position after it.
-    fn next(&self, payload: Bytes, position: Option<Position>) -> Event;
+    fn next(&self, payload: Bytes, position: Option<Position>) -> StreamEvent;
 
     /// Writes that the operation is complete.
-    fn complete(&self) -> Event;
+    fn complete(&self) -> StreamEvent;
 
     /// Writes a fault of the server, after which the operation sends nothing more.
-    fn fault(&self, errors: &[ServerError]) -> Result<Event>;
+    fn fault(&self, errors: &[ServerError]) -> Result<StreamEvent>;
 }
 
 /// Writes all events of a subscription to its end; `first` is an item that was already taken from it.
-pub(super) fn said<E: Endpoint, F: Form>(
+pub(super) fn said<E: Endpoint, F: EventFormat>(
     mut subscription: ClientSubscription<E>,
-    mut first: Option<Item>,
+    mut first: Option<StreamItem>,
     form: F,
 ) -> impl Stream<Item = Said> + Send {
     stream! {
@@ -96,13 +96,13 @@ pub(super) fn said<E: Endpoint, F: Form>(
                 None => caught(subscription.next()).await.and_then(|next| next),
             };
             match next {
-                Ok(Some(Item::Next(payload))) => yield Ok(form.next(payload.into(), subscription.position())),
-                Ok(Some(Item::Refused(errors))) => {
-                    yield of_answer(&no_stream(&errors), &form).map_err(|_| Broken);
+                Ok(Some(StreamItem::Next(payload))) => yield Ok(form.next(payload.into(), subscription.position())),
+                Ok(Some(StreamItem::Refused(errors))) => {
+                    yield of_answer(&no_stream(&errors), &form).map_err(|_| BrokenStream);
                     return;
                 }
-                Ok(Some(Item::Broken)) => {
-                    yield Err(Broken);
+                Ok(Some(StreamItem::Broken)) => {
+                    yield Err(BrokenStream);
                     return;
                 }
                 Ok(None) => {
@@ -110,7 +110,7 @@ pub(super) fn said<E: Endpoint, F: Form>(
                     return;
                 }
                 Err(fault) => {
-                    yield form.fault(&refuse(fault).errors).map_err(|_| Broken);
+                    yield form.fault(&refuse(fault).errors).map_err(|_| BrokenStream);
                     return;
                 }
             }
@@ -124,8 +124,8 @@ pub(super) fn no_stream(errors: &[ServerError]) -> Answer {
 }
 
 /// Writes the single response of an operation, and its end.
-pub(super) fn of_answer(answer: &Answer, form: &impl Form) -> Result<Event> {
-    Ok(form.next(json(&Body(answer))?, None).and(form.complete()))
+pub(super) fn of_answer(answer: &Answer, form: &impl EventFormat) -> Result<StreamEvent> {
+    Ok(form.next(json(&ResponseBody(answer))?, None).and(form.complete()))
 }
 
 /// Writes JSON on one line: an event stream ends a line at each line break.
@@ -141,9 +141,9 @@ pub(super) struct Keeping {
     pub(super) shutdown: Shutdown,
     pub(super) settings: StreamSettings,
     /// The event that is sent at once: some clients wait for the first byte of a response.
-    pub(super) opening: Event,
+    pub(super) opening: StreamEvent,
     /// The event that is sent after silence.
-    pub(super) heartbeat: Event,
+    pub(super) heartbeat: StreamEvent,
 }
 
 /// Makes the response that lasts until `events` end, the client stops reading, or the server stops.
@@ -156,7 +156,7 @@ pub(super) fn response(media: Media, events: impl Stream<Item = Said> + Send + '
         let mut said = Ok(opening);
         loop {
             match said {
-                Ok(Event(pieces)) => for piece in pieces {
+                Ok(StreamEvent(pieces)) => for piece in pieces {
                     if !piece.is_empty() {
                         yield Ok(piece);
                     }
@@ -171,7 +171,7 @@ pub(super) fn response(media: Media, events: impl Stream<Item = Said> + Send + '
             silence.as_mut().reset(Instant::now() + settings.keep_alive);
             said = tokio::select! {
                 biased;
-                () = &mut stopped => Err(Broken),
+                () = &mut stopped => Err(BrokenStream),
                 event = events.next() => match event {
                     Some(said) => said,
                     None => return,

@@ -24,7 +24,7 @@ pub(super) fn settle(root: &Selection, mut response: Response) -> Response {
     if response.data == Value::Null {
         response.data = Value::Object(IndexMap::new());
     }
-    if settling.object(&mut response.data, root) == Standing::Falls {
+    if settling.object(&mut response.data, root) == Nullity::Falls {
         response.data = Value::Null;
     }
     response
@@ -32,60 +32,60 @@ pub(super) fn settle(root: &Selection, mut response: Response) -> Response {
 
 /// Whether a value stays, or has to become null.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+enum Nullity {
     Holds,
     Falls,
 }
 
 /// A step on the path to a value.
-enum Step<'s> {
+enum PathStep<'s> {
     Key(&'s str),
     Index(usize),
 }
 
 struct Settling<'s> {
     errors: &'s [ServerError],
-    path: Vec<Step<'s>>,
+    path: Vec<PathStep<'s>>,
 }
 
 impl<'s> Settling<'s> {
-    fn value(&mut self, value: &mut Value, ty: &Type, field: &'s Field) -> Standing {
+    fn value(&mut self, value: &mut Value, ty: &Type, field: &'s Field) -> Nullity {
         match (&ty.base, &mut *value) {
             (BaseType::Named(_), Value::Null) if field.selection.is_some() && self.fails_below() => {
                 // Every selected field failed, and some of them may be null.
                 *value = Value::Object(IndexMap::new());
             }
-            (_, Value::Null) => return if ty.nullable { Standing::Holds } else { Standing::Falls },
+            (_, Value::Null) => return if ty.nullable { Nullity::Holds } else { Nullity::Falls },
             (BaseType::List(of), Value::List(items)) => {
                 for (index, item) in items.iter_mut().enumerate() {
-                    self.path.push(Step::Index(index));
+                    self.path.push(PathStep::Index(index));
                     let standing = self.value(item, of, field);
                     self.path.pop();
-                    if standing == Standing::Falls {
+                    if standing == Nullity::Falls {
                         if !of.nullable {
-                            return Standing::Falls;
+                            return Nullity::Falls;
                         }
                         *item = Value::Null;
                     }
                 }
-                return Standing::Holds;
+                return Nullity::Holds;
             }
             _ => {}
         }
         match &field.selection {
             Some(selection) => self.object(value, selection),
-            None => Standing::Holds,
+            None => Nullity::Holds,
         }
     }
 
-    fn object(&mut self, value: &mut Value, selection: &'s Selection) -> Standing {
-        let Value::Object(object) = value else { return Standing::Holds };
+    fn object(&mut self, value: &mut Value, selection: &'s Selection) -> Nullity {
+        let Value::Object(object) = value else { return Nullity::Holds };
         let tag = if selection.is_tagged { object.shift_remove(TAG) } else { None };
         let group = match &tag {
             Some(Value::String(ty)) => selection.groups.iter().find(|it| it.types.iter().any(|name| name == ty)),
             _ => selection.groups.first(),
         };
-        let Some(group) = group else { return Standing::Holds };
+        let Some(group) = group else { return Nullity::Holds };
         let is_ordered = object.len() == group.fields.len()
             && object.keys().zip(&group.fields).all(|(key, field)| *key == field.key);
         if !is_ordered {
@@ -101,24 +101,24 @@ impl<'s> Settling<'s> {
             if field.selection.is_none() && *value != Value::Null && !matches!(value, Value::List(_)) {
                 continue;
             }
-            self.path.push(Step::Key(&field.key));
+            self.path.push(PathStep::Key(&field.key));
             let standing = self.value(value, &field.ty, field);
             self.path.pop();
-            if standing == Standing::Falls {
+            if standing == Nullity::Falls {
                 if !field.ty.nullable {
-                    return Standing::Falls;
+                    return Nullity::Falls;
                 }
                 *value = Value::Null;
             }
         }
-        Standing::Holds
+        Nullity::Holds
     }
 
     /// Returns whether a field below this value failed, so that there was an object.
     fn fails_below(&self) -> bool {
-        let same = |(step, segment): (&Step<'_>, &PathSegment)| match (step, segment) {
-            (Step::Key(key), PathSegment::Field(field)) => key == field,
-            (Step::Index(index), PathSegment::Index(at)) => index == at,
+        let same = |(step, segment): (&PathStep<'_>, &PathSegment)| match (step, segment) {
+            (PathStep::Key(key), PathSegment::Field(field)) => key == field,
+            (PathStep::Index(index), PathSegment::Index(at)) => index == at,
             _ => false,
         };
         self.errors.iter().any(|error| {

@@ -12,7 +12,7 @@ use async_graphql::{
 #[derive(Debug)]
 pub struct Document {
     /// All operations; a valid document has at least one.
-    pub operations: Vec<Operation>,
+    pub operations: Vec<OperationNode>,
     /// All named fragments.
     pub fragments: Vec<Fragment>,
     /// The number of lexical tokens of the text.
@@ -21,7 +21,7 @@ pub struct Document {
 
 /// An operation of a document.
 #[derive(Debug)]
-pub struct Operation {
+pub struct OperationNode {
     /// Query, mutation or subscription.
     pub ty: OperationType,
     /// The name; `None` for an anonymous operation.
@@ -31,7 +31,7 @@ pub struct Operation {
     /// The directives of the operation itself.
     pub directives: Vec<Directive>,
     /// The selected root fields.
-    pub selections: Vec<Selection>,
+    pub selections: Vec<SelectionNode>,
     /// The place where it begins.
     pub pos: Pos,
 }
@@ -61,23 +61,23 @@ pub struct Fragment {
     /// The directives of the definition.
     pub directives: Vec<Directive>,
     /// The selected items.
-    pub selections: Vec<Selection>,
+    pub selections: Vec<SelectionNode>,
     /// The place where it begins.
     pub pos: Pos,
 }
 
 /// One item of a selection set.
 #[derive(Debug)]
-pub enum Selection {
+pub enum SelectionNode {
     /// A field.
-    Field(Box<Field>),
+    Field(Box<FieldNode>),
     /// A spread of a named fragment.
     Spread(Spread),
     /// An inline fragment.
     Inline(Inline),
 }
 
-impl Selection {
+impl SelectionNode {
     /// Returns the directives of the item.
     pub fn directives(&self) -> &[Directive] {
         match self {
@@ -90,7 +90,7 @@ impl Selection {
 
 /// A selected field.
 #[derive(Debug)]
-pub struct Field {
+pub struct FieldNode {
     /// The alias, if it has one.
     pub alias: Option<Name>,
     /// The name in the schema.
@@ -100,12 +100,12 @@ pub struct Field {
     /// The directives of the field.
     pub directives: Vec<Directive>,
     /// The selected items of its value; empty for a leaf, because the grammar has no empty braces.
-    pub selections: Vec<Selection>,
+    pub selections: Vec<SelectionNode>,
     /// The place where it begins.
     pub pos: Pos,
 }
 
-impl Field {
+impl FieldNode {
     /// Returns the name in the answer: the alias or the name.
     pub fn key(&self) -> &Name {
         self.alias.as_ref().unwrap_or(&self.name)
@@ -131,7 +131,7 @@ pub struct Inline {
     /// The directives of the fragment.
     pub directives: Vec<Directive>,
     /// The selected items.
-    pub selections: Vec<Selection>,
+    pub selections: Vec<SelectionNode>,
     /// The place in the text.
     pub pos: Pos,
 }

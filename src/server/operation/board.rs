@@ -87,13 +87,13 @@ mod tests {
 
     use super::allowed;
     use crate::server::desk::CATALOGUE;
-    use crate::server::operation::catalogue::Kind;
+    use crate::server::operation::catalogue::InfoKind;
     use crate::server::operation::given::Given;
-    use crate::server::operation::limits::Limits;
+    use crate::server::operation::limits::DocumentLimits;
     use crate::server::operation::operations::Operations;
 
     fn is_for_the_board(text: &str) -> bool {
-        let operations = Operations::new(CATALOGUE.clone(), Limits::default());
+        let operations = Operations::new(CATALOGUE.clone(), DocumentLimits::default());
         let given = Given::read("{}").expect("an object");
         operations.prepare(text, None, &given).expect("a valid operation").canonical.is_for_the_board
     }
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn every_field_of_a_row_is_for_the_board() {
-        let Some(Kind::Interface(fields)) = CATALOGUE.get("QueueFields").map(|ty| &ty.kind) else {
+        let Some(InfoKind::Interface(fields)) = CATALOGUE.get("QueueFields").map(|ty| &ty.kind) else {
             panic!("an interface")
         };
         let allowed = allowed(&Name::new("Incident")).expect("the fields of an incident");

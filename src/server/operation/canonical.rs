@@ -14,8 +14,8 @@ use async_graphql::{
 };
 use async_graphql_value::{Value as Input, indexmap::IndexMap};
 
-use super::ast::{self, Directive, Document, Fragment, Literal, Operation, number};
-use super::catalogue::{Catalogue, InputInfo, Kind, TypeInfo};
+use super::ast::{self, Directive, Document, Fragment, Literal, OperationNode, number};
+use super::catalogue::{Catalogue, InfoKind, InputInfo, TypeInfo};
 use super::limits::within;
 use super::sketch::{Sketch, Sketches};
 use crate::graphql::json::exact;
@@ -24,7 +24,7 @@ use crate::graphql::json::exact;
 #[derive(Debug)]
 pub struct Selection {
     /// The possible types in groups with equal fields; a single group for an object.
-    pub(super) groups: Vec<Group>,
+    pub(super) groups: Vec<TypeGroup>,
     /// Whether the answer has to name the type of the object, or to show that an object without selected fields exists.
     pub(super) is_tagged: bool,
     /// The number of fields here and below, with fragments written out.
@@ -33,7 +33,7 @@ pub struct Selection {
 
 /// Possible types with equal fields.
 #[derive(Debug)]
-pub(super) struct Group {
+pub(super) struct TypeGroup {
     pub(super) types: Vec<Name>,
     pub(super) fields: Vec<Field>,
 }
@@ -55,14 +55,14 @@ pub struct Field {
     /// The cost of the field itself, on the most expensive type of its group.
     pub(super) own_cost: usize,
     /// How often its selection is in the answer.
-    pub(super) rows: Rows,
+    pub(super) rows: RowCount,
     /// Whether every group of the selection around it selects it equally, so that the abstract type can select it.
     pub(super) is_common: bool,
 }
 
 /// How often the selection of a field is in the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rows {
+pub(super) enum RowCount {
     /// Once.
     One,
     /// For each item of a list; this is the assumed length if no argument gives one.
@@ -113,7 +113,7 @@ impl Circumstances<'_> {
 pub(super) fn root(
     document: &Document,
     catalogue: &Catalogue,
-    operation: &Operation,
+    operation: &OperationNode,
     circumstances: &Circumstances<'_>,
     fields_max: usize,
 ) -> Result<Arc<Selection>, ServerError> {
@@ -126,10 +126,10 @@ pub(super) fn root(
 }
 
 /// The identity of a selection: its type and its sets.
-type Identity = (*const TypeInfo, Vec<*const ast::Selection>);
+type Identity = (*const TypeInfo, Vec<*const ast::SelectionNode>);
 
 /// Fields by their name in the answer, in the order of the answer.
-type Collected<'d> = IndexMap<&'d Name, Vec<&'d ast::Field>>;
+type Collected<'d> = IndexMap<&'d Name, Vec<&'d ast::FieldNode>>;
 
 struct Builder<'d, 'v> {
     catalogue: &'d Catalogue,
@@ -141,7 +141,11 @@ struct Builder<'d, 'v> {
 }
 
 impl<'d> Builder<'d, '_> {
-    fn selection(&mut self, on: &'d TypeInfo, sets: &[&'d [ast::Selection]]) -> Result<Arc<Selection>, ServerError> {
+    fn selection(
+        &mut self,
+        on: &'d TypeInfo,
+        sets: &[&'d [ast::SelectionNode]],
+    ) -> Result<Arc<Selection>, ServerError> {
         let identity = (std::ptr::from_ref(on), sets.iter().map(|set| set.as_ptr()).collect());
         if let Some(made) = self.made.get(&identity) {
             return Ok(made.clone());
@@ -151,7 +155,7 @@ impl<'d> Builder<'d, '_> {
         let common: HashSet<&Name> = match is_one {
             true => HashSet::new(),
             false => {
-                let everywhere = |key: &&Name, fields: &Vec<&ast::Field>| {
+                let everywhere = |key: &&Name, fields: &Vec<&ast::FieldNode>| {
                     self.catalogue.field(on, &fields[0].name).is_some()
                         && collected.iter().all(|(_, other)| other.get(*key).is_some_and(|it| same_nodes(it, fields)))
                 };
@@ -170,7 +174,7 @@ impl<'d> Builder<'d, '_> {
                 count = count.saturating_add(1).saturating_add(below);
                 fields.push(field);
             }
-            groups.push(Group { types: types.iter().map(|ty| ty.name.clone()).collect(), fields });
+            groups.push(TypeGroup { types: types.iter().map(|ty| ty.name.clone()).collect(), fields });
         }
         within("fields in its canonical form", count, self.fields_max)?;
         let is_tagged = !is_one || groups.iter().any(|group| group.fields.is_empty());
@@ -180,7 +184,7 @@ impl<'d> Builder<'d, '_> {
     }
 
     /// Collects the fields of each group of possible types that differ.
-    fn groups(&self, on: &'d TypeInfo, sets: &[&'d [ast::Selection]]) -> Vec<(Vec<&'d TypeInfo>, Collected<'d>)> {
+    fn groups(&self, on: &'d TypeInfo, sets: &[&'d [ast::SelectionNode]]) -> Vec<(Vec<&'d TypeInfo>, Collected<'d>)> {
         let possible: Vec<&TypeInfo> = on.possible.iter().filter_map(|name| self.catalogue.get(name)).collect();
         let mut conditions = HashSet::new();
         sets.iter().for_each(|set| self.conditions(set, &mut conditions, &mut HashSet::new()));
@@ -207,15 +211,17 @@ impl<'d> Builder<'d, '_> {
     }
 
     /// Collects the types to which fragments at this level apply.
-    fn conditions(&self, set: &'d [ast::Selection], found: &mut Conditions<'d>, spread: &mut HashSet<&'d Name>) {
+    fn conditions(&self, set: &'d [ast::SelectionNode], found: &mut Conditions<'d>, spread: &mut HashSet<&'d Name>) {
         for selection in set {
             let (on, inner) = match selection {
-                ast::Selection::Field(_) => continue,
-                ast::Selection::Inline(inline) => (inline.on.as_ref(), &inline.selections),
-                ast::Selection::Spread(it) => match self.fragments.get(&it.name).filter(|_| spread.insert(&it.name)) {
-                    Some(fragment) => (Some(&fragment.on), &fragment.selections),
-                    None => continue,
-                },
+                ast::SelectionNode::Field(_) => continue,
+                ast::SelectionNode::Inline(inline) => (inline.on.as_ref(), &inline.selections),
+                ast::SelectionNode::Spread(it) => {
+                    match self.fragments.get(&it.name).filter(|_| spread.insert(&it.name)) {
+                        Some(fragment) => (Some(&fragment.on), &fragment.selections),
+                        None => continue,
+                    }
+                }
             };
             if let Some(on) = on.and_then(|on| self.catalogue.get(on)) {
                 found.insert(ByName(on));
@@ -228,7 +234,7 @@ impl<'d> Builder<'d, '_> {
     fn collect(
         &self,
         ty: &TypeInfo,
-        set: &'d [ast::Selection],
+        set: &'d [ast::SelectionNode],
         collected: &mut Collected<'d>,
         spread: &mut HashSet<&'d Name>,
     ) {
@@ -237,15 +243,17 @@ impl<'d> Builder<'d, '_> {
                 continue;
             }
             let (on, inner) = match selection {
-                ast::Selection::Field(field) => {
+                ast::SelectionNode::Field(field) => {
                     collected.entry(field.key()).or_default().push(field);
                     continue;
                 }
-                ast::Selection::Inline(inline) => (inline.on.as_ref(), &inline.selections),
-                ast::Selection::Spread(it) => match self.fragments.get(&it.name).filter(|_| spread.insert(&it.name)) {
-                    Some(fragment) => (Some(&fragment.on), &fragment.selections),
-                    None => continue,
-                },
+                ast::SelectionNode::Inline(inline) => (inline.on.as_ref(), &inline.selections),
+                ast::SelectionNode::Spread(it) => {
+                    match self.fragments.get(&it.name).filter(|_| spread.insert(&it.name)) {
+                        Some(fragment) => (Some(&fragment.on), &fragment.selections),
+                        None => continue,
+                    }
+                }
             };
             let applies = on.is_none_or(|on| self.catalogue.get(on).is_some_and(|on| on.possible.contains(&ty.name)));
             if applies {
@@ -255,7 +263,12 @@ impl<'d> Builder<'d, '_> {
     }
 
     /// Makes a field that is selected on objects of one group.
-    fn field(&mut self, types: &[&TypeInfo], nodes: &[&'d ast::Field], is_common: bool) -> Result<Field, ServerError> {
+    fn field(
+        &mut self,
+        types: &[&TypeInfo],
+        nodes: &[&'d ast::FieldNode],
+        is_common: bool,
+    ) -> Result<Field, ServerError> {
         let (first, on) = (nodes[0], types[0]);
         let Some(info) = self.catalogue.field(on, &first.name) else {
             let message = format!("the type {} has no field {}", on.name, first.name);
@@ -268,10 +281,10 @@ impl<'d> Builder<'d, '_> {
         });
         let is_list = matches!(info.ty.base, BaseType::List(_));
         let rows = match base {
-            _ if is_list && on.is_connection() && matches!(first.name.as_str(), "nodes" | "edges") => Rows::Items,
-            Some(ty) if !is_list && ty.is_connection() => Rows::Page,
-            _ if is_list || items.is_some() => Rows::List(items.unwrap_or(1)),
-            _ => Rows::One,
+            _ if is_list && on.is_connection() && matches!(first.name.as_str(), "nodes" | "edges") => RowCount::Items,
+            Some(ty) if !is_list && ty.is_connection() => RowCount::Page,
+            _ if is_list || items.is_some() => RowCount::List(items.unwrap_or(1)),
+            _ => RowCount::One,
         };
         let selection = match base.filter(|ty| ty.is_composite()) {
             Some(ty) => {
@@ -345,7 +358,7 @@ fn input(catalogue: &Catalogue, has: &impl Fn(&Name) -> bool, ty: Option<&Type>,
         }
         Literal::Object(given) => {
             let fields = match named.map(|ty| &ty.kind) {
-                Some(Kind::Input { fields, .. }) => fields,
+                Some(InfoKind::Input { fields, .. }) => fields,
                 _ => {
                     let pair =
                         |(name, value): &(Name, ast::Value)| Some((name.clone(), input(catalogue, has, None, value)?));
@@ -389,7 +402,7 @@ impl std::hash::Hash for ByName<'_> {
     }
 }
 
-fn same_nodes(one: &[&ast::Field], two: &[&ast::Field]) -> bool {
+fn same_nodes(one: &[&ast::FieldNode], two: &[&ast::FieldNode]) -> bool {
     one.len() == two.len() && one.iter().zip(two).all(|(one, two)| std::ptr::eq(*one, *two))
 }
 

@@ -73,14 +73,14 @@ impl fmt::Debug for Catalogue {
 #[derive(Debug)]
 pub(super) struct TypeInfo {
     pub(super) name: Name,
-    pub(super) kind: Kind,
+    pub(super) kind: InfoKind,
     /// The object types that a value of an object, an interface or a union may have.
     pub(super) possible: Vec<Name>,
 }
 
 /// The kind of a type, and the members of the type.
 #[derive(Debug)]
-pub(super) enum Kind {
+pub(super) enum InfoKind {
     Scalar,
     Enum(HashSet<Name>),
     Input { fields: Vec<InputInfo>, one_of: bool },
@@ -125,29 +125,29 @@ pub(super) struct DirectiveInfo {
 
 impl TypeInfo {
     pub(super) fn is_input(&self) -> bool {
-        matches!(self.kind, Kind::Scalar | Kind::Enum(_) | Kind::Input { .. })
+        matches!(self.kind, InfoKind::Scalar | InfoKind::Enum(_) | InfoKind::Input { .. })
     }
 
     pub(super) fn is_composite(&self) -> bool {
-        matches!(self.kind, Kind::Object(_) | Kind::Interface(_) | Kind::Union)
+        matches!(self.kind, InfoKind::Object(_) | InfoKind::Interface(_) | InfoKind::Union)
     }
 
     pub(super) fn is_object(&self) -> bool {
-        matches!(self.kind, Kind::Object(_))
+        matches!(self.kind, InfoKind::Object(_))
     }
 
     pub(super) fn is_custom_scalar(&self) -> bool {
-        matches!(self.kind, Kind::Scalar) && !BUILT_IN_SCALARS.contains(&self.name.as_str())
+        matches!(self.kind, InfoKind::Scalar) && !BUILT_IN_SCALARS.contains(&self.name.as_str())
     }
 
     /// Returns whether its values are kept as their texts.
     pub(super) fn is_json(&self) -> bool {
-        matches!(self.kind, Kind::Scalar) && self.name == JSON
+        matches!(self.kind, InfoKind::Scalar) && self.name == JSON
     }
 
     /// Returns whether it is a page of a list, whose items are its `nodes` and `edges`.
     pub(super) fn is_connection(&self) -> bool {
-        matches!(&self.kind, Kind::Object(fields) if fields.contains_key("pageInfo"))
+        matches!(&self.kind, InfoKind::Object(fields) if fields.contains_key("pageInfo"))
     }
 
     /// Returns whether an object can be of both types.
@@ -221,14 +221,14 @@ impl Catalogue {
     /// Returns a field that can be selected on a type, including `__typename` and the roots of introspection.
     pub(super) fn field<'c>(&'c self, on: &'c TypeInfo, name: &str) -> Option<&'c FieldInfo> {
         let meta = |name| match &self.types.get(META)?.kind {
-            Kind::Object(fields) => fields.get(name),
+            InfoKind::Object(fields) => fields.get(name),
             _ => None,
         };
         match name {
             "__typename" if on.is_composite() => meta("__typename"),
             "__schema" | "__type" if self.roots[0].as_ref() == Some(&on.name) => meta(name),
             _ => match &on.kind {
-                Kind::Object(fields) | Kind::Interface(fields) => fields.get(name),
+                InfoKind::Object(fields) | InfoKind::Interface(fields) => fields.get(name),
                 _ => None,
             },
         }
@@ -241,26 +241,26 @@ impl Catalogue {
 }
 
 /// Reads the kind of a type. `members` collects the object types of each object, interface and union.
-fn kind_of(definition: TypeDefinition, members: &mut HashMap<Name, Vec<Name>>) -> Kind {
+fn kind_of(definition: TypeDefinition, members: &mut HashMap<Name, Vec<Name>>) -> InfoKind {
     let name = definition.name.node;
     match definition.kind {
-        TypeKind::Scalar => Kind::Scalar,
-        TypeKind::Enum(words) => Kind::Enum(words.values.into_iter().map(|word| word.node.value.node).collect()),
+        TypeKind::Scalar => InfoKind::Scalar,
+        TypeKind::Enum(words) => InfoKind::Enum(words.values.into_iter().map(|word| word.node.value.node).collect()),
         TypeKind::InputObject(input) => {
             let one_of = definition.directives.iter().any(|it| it.node.name.node == "oneOf");
             let place = |field: &Name| format!("{name}.{field}");
-            Kind::Input { fields: inputs(input.fields.into_iter().map(|field| field.node), place), one_of }
+            InfoKind::Input { fields: inputs(input.fields.into_iter().map(|field| field.node), place), one_of }
         }
         TypeKind::Object(object) => {
             for sort in object.implements.into_iter().map(|interface| interface.node).chain([name.clone()]) {
                 members.entry(sort).or_default().push(name.clone());
             }
-            Kind::Object(fields(&name, object.fields.into_iter().map(|it| it.node)))
+            InfoKind::Object(fields(&name, object.fields.into_iter().map(|it| it.node)))
         }
-        TypeKind::Interface(it) => Kind::Interface(fields(&name, it.fields.into_iter().map(|it| it.node))),
+        TypeKind::Interface(it) => InfoKind::Interface(fields(&name, it.fields.into_iter().map(|it| it.node))),
         TypeKind::Union(union) => {
             members.entry(name).or_default().extend(union.members.into_iter().map(|member| member.node));
-            Kind::Union
+            InfoKind::Union
         }
     }
 }
@@ -274,7 +274,7 @@ pub(super) fn base_name(ty: &Type) -> &Name {
 }
 
 fn scalar(name: &str) -> TypeInfo {
-    TypeInfo { name: Name::new(name), kind: Kind::Scalar, possible: Vec::new() }
+    TypeInfo { name: Name::new(name), kind: InfoKind::Scalar, possible: Vec::new() }
 }
 
 fn fields(of: &Name, definitions: impl Iterator<Item = FieldDefinition>) -> HashMap<Name, FieldInfo> {

@@ -13,12 +13,12 @@ use async_graphql::{
 };
 use async_graphql_value::indexmap::IndexMap;
 
-use super::ast::{Operation, Variable};
+use super::ast::{OperationNode, Variable};
 use super::canonical;
-use super::catalogue::{Catalogue, InputInfo, Kind, TypeInfo};
+use super::catalogue::{Catalogue, InfoKind, InputInfo, TypeInfo};
 use super::coerced::Coerced;
-use super::fault::{Path, Step};
-use super::given::{Fields, Item, Json};
+use super::fault::{LastStep, Path};
+use super::given::{GivenItem, Json, ObjectFields};
 use crate::{domain, graphql::error::server_error};
 
 /// The most faults in the variables of one request that a refusal lists.
@@ -34,8 +34,8 @@ const SHOWN_NAME_BYTES_MAX: usize = 256;
 /// operation declares.
 pub(super) fn variables<M: Coerced, C: FromIterator<(Name, M)>>(
     catalogue: &Catalogue,
-    operation: &Operation,
-    given: &[Option<Item<'_>>],
+    operation: &OperationNode,
+    given: &[Option<GivenItem<'_>>],
 ) -> Result<C, Vec<ServerError>> {
     let mut coercion = Coercion { catalogue, faults: Vec::new() };
     let coerced = operation.variables.iter().zip(given).filter_map(|(variable, given)| {
@@ -53,10 +53,10 @@ pub(super) fn variables<M: Coerced, C: FromIterator<(Name, M)>>(
 /// name comes several times, the last value counts, at the place of the first.
 pub(super) fn known<'g>(
     fields: &[InputInfo],
-    given: Fields<'g>,
+    given: ObjectFields<'g>,
     mut unknown: impl FnMut(Cow<'g, str>),
-) -> Vec<(usize, Item<'g>)> {
-    let mut known: Vec<(usize, Item<'g>)> = Vec::new();
+) -> Vec<(usize, GivenItem<'g>)> {
+    let mut known: Vec<(usize, GivenItem<'g>)> = Vec::new();
     for (name, item) in given {
         let name = name.read();
         match fields.iter().position(|info| info.name == *name) {
@@ -85,8 +85,8 @@ impl Coercion<'_> {
     }
 
     /// Returns the value of a variable, if it has one.
-    fn variable<M: Coerced>(&mut self, variable: &Variable, given: Option<Item<'_>>) -> Option<M> {
-        let path = Path { parent: None, step: Step::Variable(&variable.name) };
+    fn variable<M: Coerced>(&mut self, variable: &Variable, given: Option<GivenItem<'_>>) -> Option<M> {
+        let path = Path { parent: None, step: LastStep::Variable(&variable.name) };
         let missing = || format!("the variable ${} of type {} needs a value", variable.name, variable.ty);
         match given {
             Some(item) if !variable.ty.nullable && matches!(item.read(), Json::Null) => {
@@ -106,7 +106,7 @@ impl Coercion<'_> {
     }
 
     /// Coerces a value to its type. If the value is refused, a fault is noted, and the result has no meaning.
-    fn value<M: Coerced>(&mut self, ty: &Type, item: Item<'_>, path: &Path<'_>, variable: &Variable) -> M {
+    fn value<M: Coerced>(&mut self, ty: &Type, item: GivenItem<'_>, path: &Path<'_>, variable: &Variable) -> M {
         match (&ty.base, item.read()) {
             (_, Json::Null) => {
                 if !ty.nullable {
@@ -116,7 +116,7 @@ impl Coercion<'_> {
             }
             (BaseType::List(of), Json::List(items)) => {
                 let item = |(index, item)| {
-                    let path = Path { parent: Some(path), step: Step::Index(index) };
+                    let path = Path { parent: Some(path), step: LastStep::Index(index) };
                     self.value(of, item, &path, variable)
                 };
                 M::list(items.length(), items.enumerate().map(item))
@@ -132,17 +132,17 @@ impl Coercion<'_> {
     fn named<M: Coerced>(
         &mut self,
         info: &TypeInfo,
-        (item, json): (Item<'_>, Json<'_>),
+        (item, json): (GivenItem<'_>, Json<'_>),
         path: &Path<'_>,
         variable: &Variable,
     ) -> M {
         let name = &info.name;
         let coerced = match (&info.kind, json) {
-            (Kind::Input { fields, one_of }, Json::Object(given)) => {
+            (InfoKind::Input { fields, one_of }, Json::Object(given)) => {
                 return self.object((name, fields, *one_of), given, path, variable);
             }
-            (Kind::Input { .. }, _) => Err(format!("this is not a {name}, which is an object")),
-            (Kind::Enum(words), Json::Text(text)) => {
+            (InfoKind::Input { .. }, _) => Err(format!("this is not a {name}, which is an object")),
+            (InfoKind::Enum(words), Json::Text(text)) => {
                 let word = text.read();
                 match words.contains(&*word) {
                     true => Ok(M::text(|| word.into_owned())),
@@ -150,7 +150,7 @@ impl Coercion<'_> {
                     false => Err(format!("this is not a {name}")),
                 }
             }
-            (Kind::Enum(_), _) => Err(format!("this is not a {name}")),
+            (InfoKind::Enum(_), _) => Err(format!("this is not a {name}")),
             (_, json) if info.is_custom_scalar() => match self.objection(info, item, &json) {
                 None if info.is_json() => Ok(M::json(item.json(), || untyped(item))),
                 None => Ok(untyped(item)),
@@ -166,7 +166,7 @@ impl Coercion<'_> {
 
     /// Returns the fault of a value for a custom scalar. A scalar that refuses an empty list refuses every list;
     /// likewise with objects.
-    fn objection(&self, info: &TypeInfo, item: Item<'_>, json: &Json<'_>) -> Option<String> {
+    fn objection(&self, info: &TypeInfo, item: GivenItem<'_>, json: &Json<'_>) -> Option<String> {
         let empty = match json {
             Json::List(_) => Value::List(Vec::new()),
             Json::Object(_) => Value::Object(IndexMap::new()),
@@ -182,7 +182,7 @@ impl Coercion<'_> {
     fn object<M: Coerced>(
         &mut self,
         (name, fields, one_of): (&Name, &[InputInfo], bool),
-        given: Fields<'_>,
+        given: ObjectFields<'_>,
         path: &Path<'_>,
         variable: &Variable,
     ) -> M {
@@ -194,7 +194,7 @@ impl Coercion<'_> {
             }
         });
         let value = fields.iter().enumerate().filter_map(|(field, info)| {
-            let path = Path { parent: Some(path), step: Step::Field(&info.name) };
+            let path = Path { parent: Some(path), step: LastStep::Field(&info.name) };
             let Some((_, item)) = known.iter().find(|(given, _)| *given == field) else {
                 if info.is_required() {
                     let message = || format!("{name} needs the field {} of type {}", info.name, info.ty);
@@ -212,7 +212,7 @@ impl Coercion<'_> {
         let object = M::object(known.len(), value);
         for unknown in &unknown {
             let unknown = shown(unknown);
-            let path = Path { parent: Some(path), step: Step::Field(&unknown) };
+            let path = Path { parent: Some(path), step: LastStep::Field(&unknown) };
             self.refuse(&path, || format!("{name} has no field {unknown}"), variable);
         }
         if one_of && known.len() + unknown.len() != 1 {
@@ -231,7 +231,7 @@ fn shown(name: &str) -> Cow<'_, str> {
 }
 
 /// Makes a value without a type to guide it.
-pub(super) fn untyped<M: Coerced>(item: Item<'_>) -> M {
+pub(super) fn untyped<M: Coerced>(item: GivenItem<'_>) -> M {
     match item.read() {
         Json::Null => M::of(Value::Null),
         Json::Boolean(value) => M::of(Value::Boolean(value)),
@@ -278,7 +278,7 @@ mod tests {
     use super::*;
     use crate::server::desk::CATALOGUE;
     use crate::server::operation::given::Given;
-    use crate::server::operation::limits::Limits;
+    use crate::server::operation::limits::DocumentLimits;
     use crate::server::operation::operations::Operations;
 
     const QUEUE: &str = "query($f: IncidentFilterInput) { incidents(filter: $f) { totalCount } }";
@@ -286,7 +286,7 @@ mod tests {
     /// Returns the refusals of a filter.
     fn refusals(filter: &str) -> Vec<String> {
         let given = Given::read(&format!("{{\"f\":{filter}}}")).expect("an object");
-        let prepared = Operations::new(CATALOGUE.clone(), Limits::default()).prepare(QUEUE, None, &given);
+        let prepared = Operations::new(CATALOGUE.clone(), DocumentLimits::default()).prepare(QUEUE, None, &given);
         prepared.err().into_iter().flatten().map(|error| error.message).collect()
     }
 

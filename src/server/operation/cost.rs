@@ -5,7 +5,7 @@
 
 use async_graphql_value::Value as Input;
 
-use super::canonical::{Field, Rows, Selection};
+use super::canonical::{Field, RowCount, Selection};
 use super::sketch::{self, Sketch, Sketches};
 
 /// The arguments that give the number of values of a field.
@@ -50,14 +50,14 @@ impl Reckoning<'_> {
     fn field(&self, field: &Field, page: usize) -> usize {
         let size = || SIZES.iter().filter_map(|name| size(field.argument(name)?, self.variables)).max();
         let (rows, page) = match field.rows {
-            Rows::One => (size().unwrap_or(1), self.page_rows),
-            Rows::List(items) => (size().unwrap_or(items), self.page_rows),
-            Rows::Page => (1, size().unwrap_or(self.page_rows)),
-            Rows::Items => (page, self.page_rows),
+            RowCount::One => (size().unwrap_or(1), self.page_rows),
+            RowCount::List(items) => (size().unwrap_or(items), self.page_rows),
+            RowCount::Page => (1, size().unwrap_or(self.page_rows)),
+            RowCount::Items => (page, self.page_rows),
         };
         let each = match &field.selection {
             Some(selection) => self.selection(selection, page.max(1)),
-            None => usize::from(matches!(field.rows, Rows::List(_))),
+            None => usize::from(matches!(field.rows, RowCount::List(_))),
         };
         each.saturating_mul(rows.max(1)).saturating_add(field.own_cost)
     }

@@ -50,7 +50,7 @@ impl Effort {
 
 /// The part of an operation's work that does not depend on the values of variables.
 #[derive(Debug, Default)]
-pub(super) struct Work {
+pub(super) struct FixedWork {
     micros: usize,
     /// Variables in filters, and the number of searches that use each.
     filters: Vec<(Name, usize)>,
@@ -60,7 +60,7 @@ pub(super) struct Work {
     inputs: Vec<Name>,
 }
 
-impl Work {
+impl FixedWork {
     /// Returns the work of an operation; `goes_on` is whether it goes on from a position.
     pub(super) fn of(ty: OperationType, root: &Selection, goes_on: bool) -> Self {
         let mut work = Self { micros: if goes_on { BACKLOG } else { 0 }, ..Self::default() };
@@ -166,11 +166,11 @@ mod tests {
     use super::*;
     use crate::server::desk::CATALOGUE;
     use crate::server::operation::given::Given;
-    use crate::server::operation::limits::Limits;
+    use crate::server::operation::limits::DocumentLimits;
     use crate::server::operation::operations::Operations;
 
     fn effort(text: &str, variables: &serde_json::Value) -> Effort {
-        let operations = Operations::new(CATALOGUE.clone(), Limits::default());
+        let operations = Operations::new(CATALOGUE.clone(), DocumentLimits::default());
         let given = Given::read(&variables.to_string()).expect("an object");
         operations.prepare(text, None, &given).expect("a valid operation").effort
     }

@@ -29,11 +29,11 @@ pub(super) fn too_long(path: &str, count: usize, bound: usize, pos: Pos) -> Serv
 /// The path of a value, written as text only in a refusal.
 pub(super) struct Path<'p> {
     pub(super) parent: Option<&'p Path<'p>>,
-    pub(super) step: Step<'p>,
+    pub(super) step: LastStep<'p>,
 }
 
 /// The last step of a path.
-pub(super) enum Step<'p> {
+pub(super) enum LastStep<'p> {
     Variable(&'p str),
     Field(&'p str),
     Index(usize),
@@ -45,9 +45,9 @@ impl fmt::Display for Path<'_> {
             write!(f, "{parent}.")?;
         }
         match self.step {
-            Step::Variable(name) => write!(f, "variables.{name}"),
-            Step::Field(name) => f.write_str(name),
-            Step::Index(index) => write!(f, "{index}"),
+            LastStep::Variable(name) => write!(f, "variables.{name}"),
+            LastStep::Field(name) => f.write_str(name),
+            LastStep::Index(index) => write!(f, "{index}"),
         }
     }
 }

@@ -149,9 +149,9 @@ pub(super) struct Outline<'g> {
 
 impl Outline<'_> {
     /// Finds the item that is given for each variable of an operation.
-    pub(super) fn of(&self, variables: &[Variable]) -> Vec<Option<Item<'_>>> {
+    pub(super) fn of(&self, variables: &[Variable]) -> Vec<Option<GivenItem<'_>>> {
         let mut given = vec![None; variables.len()];
-        let root = (!self.marks.is_empty()).then_some(Item { outline: self, at: 0 });
+        let root = (!self.marks.is_empty()).then_some(GivenItem { outline: self, at: 0 });
         if let Some(Json::Object(fields)) = root.map(|root| root.read()) {
             for (name, item) in fields {
                 let name = name.read();
@@ -170,7 +170,7 @@ impl Outline<'_> {
 
 /// A value in the text.
 #[derive(Clone, Copy)]
-pub(super) struct Item<'g> {
+pub(super) struct GivenItem<'g> {
     outline: &'g Outline<'g>,
     at: usize,
 }
@@ -180,19 +180,19 @@ pub(super) enum Json<'g> {
     Null,
     Boolean(bool),
     Number(Number),
-    Text(Text<'g>),
-    List(List<'g>),
-    Object(Fields<'g>),
+    Text(GivenText<'g>),
+    List(GivenList<'g>),
+    Object(ObjectFields<'g>),
 }
 
-impl<'g> Item<'g> {
+impl<'g> GivenItem<'g> {
     /// Reads the kind of the value, without making a value of its content.
     pub(super) fn read(self) -> Json<'g> {
         let text = self.text();
         match text.as_bytes().first() {
-            Some(b'{') => Json::Object(Fields { inside: self.inside() }),
-            Some(b'[') => Json::List(List { inside: self.inside() }),
-            Some(b'"') => Json::Text(Text { from: text }),
+            Some(b'{') => Json::Object(ObjectFields { inside: self.inside() }),
+            Some(b'[') => Json::List(GivenList { inside: self.inside() }),
+            Some(b'"') => Json::Text(GivenText { from: text }),
             Some(b't') => Json::Boolean(true),
             Some(b'f') => Json::Boolean(false),
             Some(b'-' | b'0'..=b'9') => {
@@ -236,12 +236,12 @@ impl<'g> Item<'g> {
 
 /// A string, which may be long and may hold escapes.
 #[derive(Clone, Copy)]
-pub(super) struct Text<'g> {
+pub(super) struct GivenText<'g> {
     /// The text from the first quote on.
     from: &'g str,
 }
 
-impl<'g> Text<'g> {
+impl<'g> GivenText<'g> {
     /// Decodes the string.
     pub(super) fn read(self) -> Cow<'g, str> {
         let length = string(&self.from.as_bytes()[1..]);
@@ -262,8 +262,8 @@ struct Inside<'g> {
 }
 
 impl<'g> Inside<'g> {
-    fn next(&mut self) -> Option<Item<'g>> {
-        let item = (self.at < self.end).then_some(Item { outline: self.outline, at: self.at })?;
+    fn next(&mut self) -> Option<GivenItem<'g>> {
+        let item = (self.at < self.end).then_some(GivenItem { outline: self.outline, at: self.at })?;
         self.at = item.next();
         Some(item)
     }
@@ -271,35 +271,35 @@ impl<'g> Inside<'g> {
 
 /// The values of a list.
 #[derive(Clone, Copy)]
-pub(super) struct List<'g> {
+pub(super) struct GivenList<'g> {
     inside: Inside<'g>,
 }
 
-impl List<'_> {
+impl GivenList<'_> {
     pub(super) fn length(self) -> usize {
         self.count()
     }
 }
 
-impl<'g> Iterator for List<'g> {
-    type Item = Item<'g>;
+impl<'g> Iterator for GivenList<'g> {
+    type Item = GivenItem<'g>;
 
-    fn next(&mut self) -> Option<Item<'g>> {
+    fn next(&mut self) -> Option<GivenItem<'g>> {
         self.inside.next()
     }
 }
 
 /// The fields of an object, in the order of the text. A name may come several times.
 #[derive(Clone, Copy)]
-pub(super) struct Fields<'g> {
+pub(super) struct ObjectFields<'g> {
     inside: Inside<'g>,
 }
 
-impl<'g> Iterator for Fields<'g> {
-    type Item = (Text<'g>, Item<'g>);
+impl<'g> Iterator for ObjectFields<'g> {
+    type Item = (GivenText<'g>, GivenItem<'g>);
 
-    fn next(&mut self) -> Option<(Text<'g>, Item<'g>)> {
-        let name = Text { from: self.inside.next()?.text() };
+    fn next(&mut self) -> Option<(GivenText<'g>, GivenItem<'g>)> {
+        let name = GivenText { from: self.inside.next()?.text() };
         Some((name, self.inside.next()?))
     }
 }
@@ -353,8 +353,8 @@ mod tests {
         })
     }
 
-    fn root<'g>(outline: &'g Outline<'g>) -> Item<'g> {
-        Item { outline, at: 0 }
+    fn root<'g>(outline: &'g Outline<'g>) -> GivenItem<'g> {
+        GivenItem { outline, at: 0 }
     }
 
     proptest! {

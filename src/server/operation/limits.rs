@@ -3,13 +3,13 @@
 //! A document of 800 bytes can be a million fields once each spread is replaced by its fragment (written out). Each
 //! fragment is measured once, after the fragments that it spreads, and every sum saturates. So no later step meets such
 //! a document. The work is bounded: it visits nodes at most [`VISITS_PER_TOKEN`] times for each token, and recurses no
-//! deeper than [`Limits::nesting`] brackets.
+//! deeper than [`DocumentLimits::nesting`] brackets.
 
 use std::collections::{HashMap, HashSet};
 
 use async_graphql::{Name, ServerError};
 
-use super::ast::{Document, Fragment, Selection};
+use super::ast::{Document, Fragment, SelectionNode};
 use crate::{domain, graphql::error::server_error};
 
 /// The most visits of nodes for each token of the document; a test checks this bound.
@@ -17,7 +17,7 @@ pub const VISITS_PER_TOKEN: usize = 10;
 
 /// The limits of a document. Sums count every fragment written out at each of its spreads.
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub struct DocumentLimits {
     /// The most bytes of the text. 16 KiB holds GraphiQL's introspection eight times over.
     pub document_bytes: usize,
     /// The most lexical tokens of the text, all of which the parser reads.
@@ -48,7 +48,7 @@ pub struct Limits {
     pub cache_bytes: u64,
 }
 
-impl Default for Limits {
+impl Default for DocumentLimits {
     fn default() -> Self {
         Self {
             document_bytes: 16 * 1024,
@@ -75,7 +75,7 @@ pub(super) fn within(what: &str, counted: usize, bound: usize) -> Result<(), Ser
 }
 
 /// Measures a document against the limits; returns the number of visits of nodes.
-pub(super) fn measure(document: &Document, limits: &Limits) -> Result<usize, ServerError> {
+pub(super) fn measure(document: &Document, limits: &DocumentLimits) -> Result<usize, ServerError> {
     within("operations", document.operations.len(), limits.operations)?;
     let by_name: HashMap<&Name, &Fragment> = document.fragments.iter().map(|it| (&it.name, it)).collect();
     let mut meter = Meter { fragments: HashMap::new(), visits: 0 };
@@ -163,12 +163,12 @@ impl<'d> Meter<'d> {
         Ok(order)
     }
 
-    fn size(&mut self, set: &'d [Selection]) -> Size {
+    fn size(&mut self, set: &'d [SelectionNode]) -> Size {
         let mut sum = Size::default();
         for selection in set {
             self.visits += 1;
             let inner = match selection {
-                Selection::Field(field) => {
+                SelectionNode::Field(field) => {
                     let children = self.size(&field.selections);
                     Size {
                         aliases: children.aliases.saturating_add(usize::from(field.alias.is_some())),
@@ -176,8 +176,8 @@ impl<'d> Meter<'d> {
                         ..children
                     }
                 }
-                Selection::Spread(spread) => self.fragments.get(&spread.name).copied().unwrap_or_default(),
-                Selection::Inline(inline) => self.size(&inline.selections),
+                SelectionNode::Spread(spread) => self.fragments.get(&spread.name).copied().unwrap_or_default(),
+                SelectionNode::Inline(inline) => self.size(&inline.selections),
             };
             let directives = inner.directives.saturating_add(selection.directives().len());
             let selections = inner.selections.saturating_add(1);
@@ -188,14 +188,14 @@ impl<'d> Meter<'d> {
 }
 
 /// Gathers the names spread anywhere in `set`; returns the number of visits of nodes.
-fn spreads_in<'d>(set: &'d [Selection], found: &mut Vec<&'d Name>) -> usize {
+fn spreads_in<'d>(set: &'d [SelectionNode], found: &mut Vec<&'d Name>) -> usize {
     let mut visits = 0;
     for selection in set {
         visits += 1;
         visits += match selection {
-            Selection::Field(field) => spreads_in(&field.selections, found),
-            Selection::Inline(inline) => spreads_in(&inline.selections, found),
-            Selection::Spread(spread) => {
+            SelectionNode::Field(field) => spreads_in(&field.selections, found),
+            SelectionNode::Inline(inline) => spreads_in(&inline.selections, found),
+            SelectionNode::Spread(spread) => {
                 found.push(&spread.name);
                 0
             }
@@ -218,21 +218,21 @@ mod tests {
     /// The first request of GraphiQL 5: `getIntrospectionQuery()` of graphql 16 with all its options on.
     const INTROSPECTION: &str = include_str!("../../../tests/it/fixtures/introspection.graphql");
 
-    fn judge(text: &str, limits: &Limits) -> Result<(usize, usize), ServerError> {
+    fn judge(text: &str, limits: &DocumentLimits) -> Result<(usize, usize), ServerError> {
         let document = parse(text, limits)?;
         Ok((measure(&document, limits)?, document.tokens))
     }
 
     #[track_caller]
     fn refused(text: &str, code: &str, words: &str) {
-        let error = judge(text, &Limits::default()).expect_err("the document is refused");
+        let error = judge(text, &DocumentLimits::default()).expect_err("the document is refused");
         assert!(error.message.contains(words), "{}", error.message);
         let shown = present(Response::from_errors(vec![error]));
         assert_eq!(code_of(&shown.errors[0]), Some(code));
     }
 
     #[track_caller]
-    fn measured(text: &str, limits: &Limits) {
+    fn measured(text: &str, limits: &DocumentLimits) {
         let (visits, tokens) = judge(text, limits).expect("within the limits");
         assert!(visits <= tokens * VISITS_PER_TOKEN, "{visits} visits of {tokens} tokens");
     }
@@ -250,14 +250,14 @@ mod tests {
 
     #[test]
     fn the_introspection_of_graphiql_passes() {
-        measured(INTROSPECTION, &Limits::default());
+        measured(INTROSPECTION, &DocumentLimits::default());
     }
 
     #[test]
     fn a_fragment_bomb_is_refused_at_a_price_of_its_text() {
         let text = bomb(150);
         refused(&text, "LIMIT", "selections");
-        measured(&text, &Limits { selections: usize::MAX, ..Limits::default() });
+        measured(&text, &DocumentLimits { selections: usize::MAX, ..DocumentLimits::default() });
         refused(&bomb(20).replace("{ ...F0 }", "{ version }"), "LIMIT", "selections");
         refused(&bomb(20).replace("version", "...Nobody"), "LIMIT", "selections");
     }
@@ -276,7 +276,7 @@ mod tests {
         }
         let text = text + " fragment F240 on Query { version }";
         refused(&text, "LIMIT", "selections");
-        measured(&text, &Limits { selections: usize::MAX, ..Limits::default() });
+        measured(&text, &DocumentLimits { selections: usize::MAX, ..DocumentLimits::default() });
     }
 
     #[test]
@@ -286,7 +286,7 @@ mod tests {
         refused(&format!("{{ a(b: {}1{}) }}", "[".repeat(900), "]".repeat(900)), "LIMIT", "50 nested brackets");
         let hidden = r#"{ a(b: "{[(", c: """ {"{" \""" [[ """, d: "\"{") # {{{{
         }"#;
-        assert_eq!(judge(hidden, &Limits { nesting: 2, ..Limits::default() }).map(|it| it.1), Ok(14));
+        assert_eq!(judge(hidden, &DocumentLimits { nesting: 2, ..DocumentLimits::default() }).map(|it| it.1), Ok(14));
     }
 
     #[test]
@@ -326,7 +326,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_judged_without_a_panic(text in prop_oneof![documents(), any::<String>()]) {
-            drop(judge(&text, &Limits::default()));
+            drop(judge(&text, &DocumentLimits::default()));
         }
 
         #[test]
@@ -338,7 +338,7 @@ mod tests {
             for (number, set) in fragments.iter().enumerate() {
                 write!(text, " fragment F{number} on Query {{ {set} }}").expect("a string takes text");
             }
-            let roomy = Limits { selections: usize::MAX, aliases: usize::MAX, ..Limits::default() };
+            let roomy = DocumentLimits { selections: usize::MAX, aliases: usize::MAX, ..DocumentLimits::default() };
             if let Ok((visits, tokens)) = judge(&text, &roomy) {
                 prop_assert!(visits <= tokens * VISITS_PER_TOKEN, "{visits} visits");
             }

@@ -9,36 +9,36 @@ use async_graphql::{
     parser::types::{BaseType, Type},
 };
 
-use super::ast::Operation;
-use super::catalogue::{Catalogue, Kind};
+use super::ast::OperationNode;
+use super::catalogue::{Catalogue, InfoKind};
 use super::coerce;
-use super::fault::{Path, Step, too_long};
-use super::given::{Item, Json};
+use super::fault::{LastStep, Path, too_long};
+use super::given::{GivenItem, Json};
 
 /// Checks the lists in a request's variables. For each variable that the operation declares, `bounds` has the bound of
 /// the list that it is, and `given` has its item.
 pub(super) fn judge(
     catalogue: &Catalogue,
-    operation: &Operation,
+    operation: &OperationNode,
     bounds: &[Option<usize>],
-    given: &[Option<Item<'_>>],
+    given: &[Option<GivenItem<'_>>],
 ) -> Result<(), ServerError> {
     for ((variable, bound), given) in operation.variables.iter().zip(bounds).zip(given) {
         let Some(item) = given else { continue };
-        let lists = Lists { catalogue, pos: variable.pos };
-        lists.value(&variable.ty, *bound, *item, &Path { parent: None, step: Step::Variable(&variable.name) })?;
+        let lists = ListCheck { catalogue, pos: variable.pos };
+        lists.value(&variable.ty, *bound, *item, &Path { parent: None, step: LastStep::Variable(&variable.name) })?;
     }
     Ok(())
 }
 
-struct Lists<'c> {
+struct ListCheck<'c> {
     catalogue: &'c Catalogue,
     /// The place where the variable is declared.
     pos: Pos,
 }
 
-impl Lists<'_> {
-    fn value(&self, ty: &Type, bound: Option<usize>, item: Item<'_>, path: &Path<'_>) -> Result<(), ServerError> {
+impl ListCheck<'_> {
+    fn value(&self, ty: &Type, bound: Option<usize>, item: GivenItem<'_>, path: &Path<'_>) -> Result<(), ServerError> {
         let json = item.read();
         if let (Json::List(items), Some(bound)) = (&json, bound) {
             let count = items.length();
@@ -49,17 +49,17 @@ impl Lists<'_> {
         match (&ty.base, json) {
             (BaseType::List(of), Json::List(items)) if self.holds_lists(of) => {
                 items.enumerate().try_for_each(|(index, item)| {
-                    self.value(of, None, item, &Path { parent: Some(path), step: Step::Index(index) })
+                    self.value(of, None, item, &Path { parent: Some(path), step: LastStep::Index(index) })
                 })
             }
             // A single value stands for a list of it.
             (BaseType::List(of), Json::Object(_)) => self.value(of, None, item, path),
             (BaseType::Named(name), Json::Object(given)) => match self.catalogue.get(name).map(|info| &info.kind) {
-                Some(Kind::Input { fields, .. }) => {
+                Some(InfoKind::Input { fields, .. }) => {
                     // Coercion refuses unknown fields.
                     coerce::known(fields, given, |_| ()).into_iter().try_for_each(|(field, item)| {
                         let info = &fields[field];
-                        let path = Path { parent: Some(path), step: Step::Field(&info.name) };
+                        let path = Path { parent: Some(path), step: LastStep::Field(&info.name) };
                         self.value(&info.ty, info.bound, item, &path)
                     })
                 }
@@ -70,7 +70,7 @@ impl Lists<'_> {
     }
 
     fn holds_lists(&self, ty: &Type) -> bool {
-        self.catalogue.base(ty).is_some_and(|info| matches!(info.kind, Kind::Input { .. }))
+        self.catalogue.base(ty).is_some_and(|info| matches!(info.kind, InfoKind::Input { .. }))
     }
 }
 
@@ -91,7 +91,7 @@ mod tests {
     use crate::server::operation::Parameters;
     use crate::server::operation::catalogue::base_name;
     use crate::server::operation::given;
-    use crate::server::operation::limits::Limits;
+    use crate::server::operation::limits::DocumentLimits;
     use crate::server::operation::operations::Operations;
 
     /// The inputs of the schema.
@@ -263,7 +263,12 @@ mod tests {
     }
 
     fn operations() -> Operations {
-        let roomy = Limits { document_bytes: usize::MAX, tokens: usize::MAX, cost: usize::MAX, ..Limits::default() };
+        let roomy = DocumentLimits {
+            document_bytes: usize::MAX,
+            tokens: usize::MAX,
+            cost: usize::MAX,
+            ..DocumentLimits::default()
+        };
         let catalogue = Catalogue::read(&crate::graphql::sdl(), crate::graphql::scalar_objection);
         Operations::new(Arc::new(catalogue.expect("the schema")), roomy)
     }

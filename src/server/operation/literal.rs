@@ -8,25 +8,26 @@ use async_graphql::{
 };
 
 use super::ast::{Literal, Value, number};
-use super::catalogue::{InputInfo, Kind, TypeInfo};
+use super::catalogue::{InfoKind, InputInfo, TypeInfo};
 use super::fault::{fault_at, too_long};
-use super::validate::{Use, Walk};
+use super::validate::{DocumentWalk, VariableUse};
 
 /// Checks a value outside arguments and input fields, like the default of a variable.
-pub(super) fn check<'d>(walk: &mut Walk<'d>, ty: &'d Type, value: &'d Value, path: String) {
-    Place { ty, has_default: false, in_one_of: false, bound: None }.check(walk, value, path);
+pub(super) fn check<'d>(walk: &mut DocumentWalk<'d>, ty: &'d Type, value: &'d Value, path: String) {
+    LiteralPlace { ty, has_default: false, in_one_of: false, bound: None }.check(walk, value, path);
 }
 
 /// Checks the value of an argument or of an input field.
-pub(super) fn check_input<'d>(walk: &mut Walk<'d>, info: &'d InputInfo, value: &'d Value, path: String) {
-    Place { ty: &info.ty, has_default: info.has_default, in_one_of: false, bound: info.bound }.check(walk, value, path);
+pub(super) fn check_input<'d>(walk: &mut DocumentWalk<'d>, info: &'d InputInfo, value: &'d Value, path: String) {
+    LiteralPlace { ty: &info.ty, has_default: info.has_default, in_one_of: false, bound: info.bound }
+        .check(walk, value, path);
 }
 
 /// Walks a value of unknown type: notes its variables, and finds repeated fields. Every fault has the path of the whole
 /// value, because the client decides how long and deep the value is inside.
-pub(super) fn untyped<'d>(walk: &mut Walk<'d>, value: &'d Value, path: &str) {
+pub(super) fn untyped<'d>(walk: &mut DocumentWalk<'d>, value: &'d Value, path: &str) {
     match &value.node {
-        Literal::Variable(name) => walk.notes.uses.push(Use {
+        Literal::Variable(name) => walk.notes.uses.push(VariableUse {
             name,
             pos: value.pos,
             expected: None,
@@ -51,7 +52,7 @@ pub(super) fn untyped<'d>(walk: &mut Walk<'d>, value: &'d Value, path: &str) {
 }
 
 /// Refuses a field of an object that is given twice.
-fn once<'d>(walk: &mut Walk<'d>, seen: &mut HashSet<&'d Name>, field: &'d Name, value: &Value, path: &str) {
+fn once<'d>(walk: &mut DocumentWalk<'d>, seen: &mut HashSet<&'d Name>, field: &'d Name, value: &Value, path: &str) {
     if !seen.insert(field) {
         refuse(walk, path, format!("the field {field} is given several times"), value);
     }
@@ -72,7 +73,7 @@ pub(super) fn constant(value: &Value) -> Given {
     }
 }
 
-struct Place<'d> {
+struct LiteralPlace<'d> {
     ty: &'d Type,
     has_default: bool,
     in_one_of: bool,
@@ -80,8 +81,8 @@ struct Place<'d> {
     bound: Option<usize>,
 }
 
-impl<'d> Place<'d> {
-    fn check(self, walk: &mut Walk<'d>, value: &'d Value, path: String) {
+impl<'d> LiteralPlace<'d> {
+    fn check(self, walk: &mut DocumentWalk<'d>, value: &'d Value, path: String) {
         if let (Literal::List(items), Some(bound)) = (&value.node, self.bound)
             && items.len() > bound
         {
@@ -93,7 +94,15 @@ impl<'d> Place<'d> {
             Literal::Variable(name) => {
                 let Self { ty, has_default, in_one_of, bound } = self;
                 let pos = value.pos;
-                walk.notes.uses.push(Use { name, pos, expected: Some(ty), has_default, in_one_of, bound, path });
+                walk.notes.uses.push(VariableUse {
+                    name,
+                    pos,
+                    expected: Some(ty),
+                    has_default,
+                    in_one_of,
+                    bound,
+                    path,
+                });
             }
             Literal::Null if self.ty.nullable && !self.in_one_of => {}
             Literal::Null => refuse(walk, &path, format!("this is of {} and cannot be null", self.ty), value),
@@ -111,35 +120,35 @@ impl<'d> Place<'d> {
     }
 }
 
-fn refuse(walk: &mut Walk<'_>, path: &str, message: String, value: &Value) {
+fn refuse(walk: &mut DocumentWalk<'_>, path: &str, message: String, value: &Value) {
     walk.faults.push(fault_at(path, message, value.pos));
 }
 
-fn named<'d>(walk: &mut Walk<'d>, name: &Name, value: &'d Value, path: &str) {
+fn named<'d>(walk: &mut DocumentWalk<'d>, name: &Name, value: &'d Value, path: &str) {
     // An unknown type is refused where it is named.
     let Some(ty) = walk.catalogue.get(name) else { return };
     match &ty.kind {
-        Kind::Scalar if ty.is_custom_scalar() => custom(walk, ty, value, path),
-        Kind::Scalar => {
+        InfoKind::Scalar if ty.is_custom_scalar() => custom(walk, ty, value, path),
+        InfoKind::Scalar => {
             if let Some(message) = objection(name, &value.node) {
                 refuse(walk, path, message, value);
             }
         }
-        Kind::Enum(words) => match &value.node {
+        InfoKind::Enum(words) => match &value.node {
             Literal::Enum(word) if words.contains(word) => {}
             Literal::Enum(word) => refuse(walk, path, format!("{name} has no value {word}"), value),
             _ => refuse(walk, path, format!("this is not a {name}, whose values are words without quotes"), value),
         },
-        Kind::Input { fields, one_of } => match &value.node {
+        InfoKind::Input { fields, one_of } => match &value.node {
             Literal::Object(given) => object(walk, (name, fields, *one_of), given, value, path),
             _ => refuse(walk, path, format!("this is not a {name}, which is an object"), value),
         },
         // A schema has no place of such a type, and a variable of such a type is refused already.
-        Kind::Object(_) | Kind::Interface(_) | Kind::Union => {}
+        InfoKind::Object(_) | InfoKind::Interface(_) | InfoKind::Union => {}
     }
 }
 
-fn custom<'d>(walk: &mut Walk<'d>, ty: &'d TypeInfo, value: &'d Value, path: &str) {
+fn custom<'d>(walk: &mut DocumentWalk<'d>, ty: &'d TypeInfo, value: &'d Value, path: &str) {
     untyped(walk, value, path);
     if let Some(message) = walk.catalogue.objection(ty, &constant(value)) {
         refuse(walk, path, format!("this is not a {}: {message}", ty.name), value);
@@ -161,7 +170,7 @@ fn objection(scalar: &str, literal: &Literal) -> Option<String> {
 }
 
 fn object<'d>(
-    walk: &mut Walk<'d>,
+    walk: &mut DocumentWalk<'d>,
     (name, fields, one_of): (&Name, &'d [InputInfo], bool),
     given: &'d [(Name, Value)],
     value: &'d Value,
@@ -173,7 +182,8 @@ fn object<'d>(
         once(walk, &mut seen, field, inner, &path);
         match fields.iter().find(|info| info.name == *field) {
             Some(info) => {
-                let place = Place { ty: &info.ty, has_default: info.has_default, in_one_of: one_of, bound: info.bound };
+                let place =
+                    LiteralPlace { ty: &info.ty, has_default: info.has_default, in_one_of: one_of, bound: info.bound };
                 place.check(walk, inner, path);
             }
             None => {

@@ -11,7 +11,7 @@ use async_graphql::{
     parser::types::{BaseType, Type},
 };
 
-use super::ast::{Document, Field, Fragment, Literal, Operation, Selection, Value};
+use super::ast::{Document, FieldNode, Fragment, Literal, OperationNode, SelectionNode, Value};
 use super::catalogue::{Catalogue, TypeInfo};
 use super::fault::fault;
 
@@ -19,12 +19,12 @@ use super::fault::fault;
 pub(super) fn operation(
     document: &Document,
     catalogue: &Catalogue,
-    operation: &Operation,
+    operation: &OperationNode,
     faults: &mut Vec<ServerError>,
 ) {
     let Some(root) = catalogue.root(operation.ty) else { return };
     let fragments = document.fragments.iter().map(|fragment| (&fragment.name, fragment)).collect();
-    let mut merge = Merge { catalogue, fragments, alike: HashSet::new(), same: HashSet::new(), faults };
+    let mut merge = FieldMerge { catalogue, fragments, alike: HashSet::new(), same: HashSet::new(), faults };
     let fields = merge.expand(&[(root, &operation.selections)]);
     merge.look_alike(&fields);
     merge.are_the_same(&fields);
@@ -32,15 +32,15 @@ pub(super) fn operation(
 
 /// A field and the type that it is selected on.
 #[derive(Clone, Copy)]
-struct Placed<'d> {
+struct SelectedField<'d> {
     on: &'d TypeInfo,
-    field: &'d Field,
+    field: &'d FieldNode,
 }
 
 /// The identity of a set of fields.
-type Set = Vec<(*const TypeInfo, *const Field)>;
+type Set = Vec<(*const TypeInfo, *const FieldNode)>;
 
-struct Merge<'d, 'f> {
+struct FieldMerge<'d, 'f> {
     catalogue: &'d Catalogue,
     fragments: HashMap<&'d Name, &'d Fragment>,
     alike: HashSet<Set>,
@@ -48,14 +48,14 @@ struct Merge<'d, 'f> {
     faults: &'f mut Vec<ServerError>,
 }
 
-fn identity(fields: &[Placed<'_>]) -> Set {
+fn identity(fields: &[SelectedField<'_>]) -> Set {
     fields.iter().map(|it| (std::ptr::from_ref(it.on), std::ptr::from_ref(it.field))).collect()
 }
 
 /// Groups the fields by their names in the answer, in order.
-fn by_key<'d>(fields: &[Placed<'d>]) -> Vec<Vec<Placed<'d>>> {
+fn by_key<'d>(fields: &[SelectedField<'d>]) -> Vec<Vec<SelectedField<'d>>> {
     let mut places: HashMap<&Name, usize> = HashMap::new();
-    let mut groups: Vec<Vec<Placed<'d>>> = Vec::new();
+    let mut groups: Vec<Vec<SelectedField<'d>>> = Vec::new();
     for placed in fields {
         let at = *places.entry(placed.field.key()).or_insert(groups.len());
         match groups.get_mut(at) {
@@ -66,21 +66,21 @@ fn by_key<'d>(fields: &[Placed<'d>]) -> Vec<Vec<Placed<'d>>> {
     groups
 }
 
-impl<'d> Merge<'d, '_> {
+impl<'d> FieldMerge<'d, '_> {
     /// Returns the fields of selection sets, with fragments written out.
-    fn expand(&self, sets: &[(&'d TypeInfo, &'d [Selection])]) -> Vec<Placed<'d>> {
+    fn expand(&self, sets: &[(&'d TypeInfo, &'d [SelectionNode])]) -> Vec<SelectedField<'d>> {
         let mut fields = Vec::new();
         let mut spread = HashSet::new();
-        let mut open: Vec<(&'d TypeInfo, &'d [Selection])> = sets.iter().rev().copied().collect();
+        let mut open: Vec<(&'d TypeInfo, &'d [SelectionNode])> = sets.iter().rev().copied().collect();
         while let Some((on, set)) = open.pop() {
             for selection in set {
                 match selection {
-                    Selection::Field(field) => fields.push(Placed { on, field }),
-                    Selection::Inline(inline) => {
+                    SelectionNode::Field(field) => fields.push(SelectedField { on, field }),
+                    SelectionNode::Inline(inline) => {
                         let inner = inline.on.as_ref().and_then(|name| self.catalogue.get(name)).unwrap_or(on);
                         open.push((inner, &inline.selections));
                     }
-                    Selection::Spread(it) => {
+                    SelectionNode::Spread(it) => {
                         let fragment = self.fragments.get(&it.name).filter(|_| spread.insert(&it.name));
                         let inner = fragment.and_then(|it| Some((self.catalogue.get(&it.on)?, &*it.selections)));
                         open.extend(inner);
@@ -92,7 +92,7 @@ impl<'d> Merge<'d, '_> {
     }
 
     /// Returns the fields that are selected below a group of fields.
-    fn below(&self, group: &[Placed<'d>]) -> Vec<Placed<'d>> {
+    fn below(&self, group: &[SelectedField<'d>]) -> Vec<SelectedField<'d>> {
         let sets: Vec<_> = group
             .iter()
             .filter(|placed| !placed.field.selections.is_empty())
@@ -101,12 +101,12 @@ impl<'d> Merge<'d, '_> {
         if sets.is_empty() { Vec::new() } else { self.expand(&sets) }
     }
 
-    fn ty(&self, placed: Placed<'d>) -> Option<&'d Type> {
+    fn ty(&self, placed: SelectedField<'d>) -> Option<&'d Type> {
         self.catalogue.field(placed.on, &placed.field.name).map(|info| &info.ty)
     }
 
     /// SameResponseShape, for fields on any objects.
-    fn look_alike(&mut self, fields: &[Placed<'d>]) {
+    fn look_alike(&mut self, fields: &[SelectedField<'d>]) {
         if !self.alike.insert(identity(fields)) {
             return;
         }
@@ -145,7 +145,7 @@ impl<'d> Merge<'d, '_> {
     }
 
     /// The rest of FieldsInSetCanMerge: fields that one object may have must have one name and equal arguments.
-    fn are_the_same(&mut self, fields: &[Placed<'d>]) {
+    fn are_the_same(&mut self, fields: &[SelectedField<'d>]) {
         if !self.same.insert(identity(fields)) {
             return;
         }
@@ -167,8 +167,8 @@ impl<'d> Merge<'d, '_> {
 }
 
 /// Groups the fields of one name by the object that may have them: each object type, with the fields on interfaces.
-fn by_object<'d>(group: &[Placed<'d>]) -> Vec<Vec<Placed<'d>>> {
-    let anywhere = |placed: &&Placed<'d>| !placed.on.is_object();
+fn by_object<'d>(group: &[SelectedField<'d>]) -> Vec<Vec<SelectedField<'d>>> {
+    let anywhere = |placed: &&SelectedField<'d>| !placed.on.is_object();
     let mut objects: Vec<&Name> = Vec::new();
     for placed in group.iter().filter(|placed| placed.on.is_object()) {
         if !objects.contains(&&placed.on.name) {
@@ -179,13 +179,13 @@ fn by_object<'d>(group: &[Placed<'d>]) -> Vec<Vec<Placed<'d>>> {
         return vec![group.to_vec()];
     }
     let of = |name: &Name| {
-        let here = |placed: &&Placed<'d>| anywhere(placed) || placed.on.name == *name;
+        let here = |placed: &&SelectedField<'d>| anywhere(placed) || placed.on.name == *name;
         group.iter().filter(here).copied().collect()
     };
     objects.into_iter().map(of).collect()
 }
 
-fn difference(one: &Field, two: &Field) -> Option<String> {
+fn difference(one: &FieldNode, two: &FieldNode) -> Option<String> {
     let key = one.key();
     if one.name != two.name {
         return Some(format!("{key} would be {} and {}; give one of them another name", one.name, two.name));

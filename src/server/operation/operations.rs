@@ -15,15 +15,15 @@ use async_graphql::{
 use async_graphql_value::Value as Input;
 use moka::sync::Cache;
 
-use super::ast::{Document, Literal, Operation, Selection as Written};
+use super::ast::{Document, Literal, OperationNode, SelectionNode as Written};
 use super::canonical::{self, Circumstances, Selection};
 use super::catalogue::Catalogue;
 use super::effort::Effort;
 use super::fault::fault_at;
 use super::given::Given;
-use super::limits::{Limits, measure};
+use super::limits::{DocumentLimits, measure};
 use super::sketch::{Sketch, Sketches};
-use super::spelling::{Named, Spelled, spell};
+use super::spelling::{NamesInUse, Spelled, spell};
 use super::validate::{ListBounds, validate};
 use super::variable_uses;
 use super::{board, coerce, cost, effort, lists, lower, parser};
@@ -50,7 +50,7 @@ pub struct Canonical {
     /// Query, mutation or subscription.
     pub ty: OperationType,
     pub(in crate::server) root: Arc<Selection>,
-    pub(in crate::server) named: Named,
+    pub(in crate::server) named: NamesInUse,
     /// The document that the library executes.
     pub(in crate::server) document: Arc<ExecutableDocument>,
     /// Equal for equal operations, whatever the names of their variables.
@@ -64,7 +64,7 @@ pub struct Canonical {
     /// The cost, if it does not depend on the variables.
     cost: Option<usize>,
     /// The part of the work that does not depend on the variables.
-    work: effort::Work,
+    work: effort::FixedWork,
     /// Variables of a subscription that are read only when it starts.
     starting: Vec<Name>,
     /// Whether the board may know all that the operation selects.
@@ -138,7 +138,7 @@ pub struct Prepared {
 }
 
 /// A valid document.
-struct Known {
+struct KnownDocument {
     id: u64,
     document: Document,
     /// For each operation, the variables on which its form depends.
@@ -157,7 +157,7 @@ struct Variability {
 
 /// All that the form of an operation depends on.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Form {
+struct OperationForm {
     document: u64,
     operation: usize,
     decided: Box<[bool]>,
@@ -166,19 +166,21 @@ struct Form {
 /// The operations of a server, with their caches.
 pub struct Operations {
     catalogue: Arc<Catalogue>,
-    limits: Limits,
-    documents: Cache<Arc<str>, Arc<Known>, RandomState>,
-    forms: Cache<Form, Arc<Canonical>, RandomState>,
+    limits: DocumentLimits,
+    documents: Cache<Arc<str>, Arc<KnownDocument>, RandomState>,
+    forms: Cache<OperationForm, Arc<Canonical>, RandomState>,
     next_id: AtomicU64,
 }
 
 impl Operations {
     /// Makes the caches for this schema and these limits.
-    pub fn new(catalogue: Arc<Catalogue>, limits: Limits) -> Self {
+    pub fn new(catalogue: Arc<Catalogue>, limits: DocumentLimits) -> Self {
         let bytes = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
         let documents = Cache::builder()
             .max_capacity(limits.cache_bytes)
-            .weigher(move |text: &Arc<str>, known: &Arc<Known>| bytes(text.len() + known.document.tokens * TOKEN_BYTES))
+            .weigher(move |text: &Arc<str>, known: &Arc<KnownDocument>| {
+                bytes(text.len() + known.document.tokens * TOKEN_BYTES)
+            })
             .build_with_hasher(RandomState::new());
         let forms = Cache::builder()
             .max_capacity(limits.cache_bytes)
@@ -205,7 +207,7 @@ impl Operations {
         lists::judge(&self.catalogue, operation, &known.bounds[at], &given).map_err(|error| vec![error])?;
         let sketches: Sketches = coerce::variables(&self.catalogue, operation, &given)?;
         let decided = known.forms[at].decide(operation, &sketches).map_err(|error| vec![error])?;
-        let form = Form { document: known.id, operation: at, decided };
+        let form = OperationForm { document: known.id, operation: at, decided };
         let canonical = match self.forms.get(&form) {
             Some(canonical) => canonical,
             None => {
@@ -228,12 +230,13 @@ impl Operations {
         Ok(Prepared { canonical, variables, position, cost, effort })
     }
 
-    fn read(&self, text: &str) -> Result<Arc<Known>, Vec<ServerError>> {
+    fn read(&self, text: &str) -> Result<Arc<KnownDocument>, Vec<ServerError>> {
         let document = parser::parse(text, &self.limits).map_err(|error| vec![error])?;
         measure(&document, &self.limits).map_err(|error| vec![error])?;
         let bounds = validate(&document, &self.catalogue)?;
         let forms = document.operations.iter().map(|operation| Variability::of(&document, operation)).collect();
-        let known = Arc::new(Known { id: self.next_id.fetch_add(1, Ordering::Relaxed), document, forms, bounds });
+        let known =
+            Arc::new(KnownDocument { id: self.next_id.fetch_add(1, Ordering::Relaxed), document, forms, bounds });
         self.documents.insert(text.into(), known.clone());
         Ok(known)
     }
@@ -241,7 +244,7 @@ impl Operations {
     fn make(
         &self,
         document: &Document,
-        operation: &Operation,
+        operation: &OperationNode,
         variables: &Sketches,
     ) -> Result<Arc<Canonical>, ServerError> {
         let circumstances = Circumstances { variables };
@@ -255,7 +258,7 @@ impl Operations {
         });
         let of_position = position.as_ref().map(|_| (Name::new(POSITION), nullable_string()));
         let cost = (!cost::varies(&root)).then(|| cost::cost(&root, variables, self.limits.page_rows));
-        let (ty, work) = (operation.ty, effort::Work::of(operation.ty, &root, position.is_some()));
+        let (ty, work) = (operation.ty, effort::FixedWork::of(operation.ty, &root, position.is_some()));
         let (root, starting) = match ty {
             OperationType::Subscription => of_start(root, &uses),
             OperationType::Query | OperationType::Mutation => (root, Vec::new()),
@@ -349,7 +352,7 @@ fn chosen(document: &Document, name: Option<&str>) -> Result<usize, ServerError>
         None if document.operations.is_empty() => invalid("the document has no operation"),
         None => Ok(0),
         Some(name) => {
-            let named = |operation: &Operation| operation.name.as_ref().is_some_and(|it| it == name);
+            let named = |operation: &OperationNode| operation.name.as_ref().is_some_and(|it| it == name);
             match document.operations.iter().position(named) {
                 Some(at) => Ok(at),
                 None => invalid("the document has no operation of that name"),
@@ -365,7 +368,7 @@ fn value(given: &Input, variables: &Variables) -> Value {
 }
 
 impl Variability {
-    fn of(document: &Document, operation: &Operation) -> Self {
+    fn of(document: &Document, operation: &OperationNode) -> Self {
         let mut conditions = Vec::new();
         let mut spread = HashSet::new();
         let mut open: Vec<&[Written]> = vec![&operation.selections];
@@ -395,7 +398,7 @@ impl Variability {
     }
 
     /// Returns the decisions of the variables on the form.
-    fn decide(&self, operation: &Operation, variables: &Sketches) -> Result<Box<[bool]>, ServerError> {
+    fn decide(&self, operation: &OperationNode, variables: &Sketches) -> Result<Box<[bool]>, ServerError> {
         let mut decided = Vec::with_capacity(self.conditions.len() + self.optional.len());
         for name in &self.conditions {
             match variables.get(name).and_then(Sketch::boolean) {

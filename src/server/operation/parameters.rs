@@ -28,7 +28,7 @@ pub(crate) struct Parameters {
 /// A JSON object with the parameters, each part as its JSON text.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Written<'t> {
+struct WrittenParameters<'t> {
     #[serde(borrow, default)]
     query: Option<&'t RawValue>,
     #[serde(borrow, default)]
@@ -55,7 +55,7 @@ impl Parameters {
     /// or deeper nesting than `json_size` allows.
     pub(crate) fn read(path: &str, text: &str) -> Result<Self> {
         let amount = json_size::within(path, text, BATCH_VALUES_MAX)?;
-        let written: Written<'_> = match text.trim_ascii_start().as_bytes().first() {
+        let written: WrittenParameters<'_> = match text.trim_ascii_start().as_bytes().first() {
             Some(b'{') => serde_json::from_str(text).map_err(|error| not_json(path, &error))?,
             Some(b'[') => return Err(Error::invalid(path, "batches are not served; send one operation a request")),
             _ => {

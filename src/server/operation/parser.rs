@@ -9,15 +9,16 @@ use async_graphql::{
 };
 
 use super::ast::{
-    Argument, Directive, Document, Field, Fragment, Inline, Literal, Operation, Selection, Spread, Value, Variable,
+    Argument, Directive, Document, FieldNode, Fragment, Inline, Literal, OperationNode, SelectionNode, Spread, Value,
+    Variable,
 };
 use super::lexer::{Lexer, Token};
-use super::limits::{Limits, within};
+use super::limits::{DocumentLimits, within};
 
 type Parsed<T> = Result<T, ServerError>;
 
 /// Parses a document.
-pub(super) fn parse(text: &str, limits: &Limits) -> Parsed<Document> {
+pub(super) fn parse(text: &str, limits: &DocumentLimits) -> Parsed<Document> {
     within("bytes", text.len(), limits.document_bytes)?;
     let mut parser =
         Parser { lexer: Lexer::new(text), token: Token::End, pos: Pos::default(), tokens: 0, open: 0, limits };
@@ -43,7 +44,7 @@ struct Parser<'t> {
     pos: Pos,
     tokens: usize,
     open: usize,
-    limits: &'t Limits,
+    limits: &'t DocumentLimits,
 }
 
 impl<'t> Parser<'t> {
@@ -109,7 +110,7 @@ impl<'t> Parser<'t> {
         let ty = match self.token {
             Token::Sign(b'{') if !described => {
                 let selections = self.selections()?;
-                document.operations.push(Operation {
+                document.operations.push(OperationNode {
                     ty: OperationType::Query,
                     name: None,
                     variables: Vec::new(),
@@ -133,7 +134,7 @@ impl<'t> Parser<'t> {
         let variables = if self.is(b'(') { self.many((b'(', b')'), Self::variable)? } else { Vec::new() };
         let directives = self.directives(false)?;
         let selections = self.selections()?;
-        document.operations.push(Operation { ty, name, variables, directives, selections, pos });
+        document.operations.push(OperationNode { ty, name, variables, directives, selections, pos });
         Ok(())
     }
 
@@ -207,20 +208,20 @@ impl<'t> Parser<'t> {
         })
     }
 
-    fn selections(&mut self) -> Parsed<Vec<Selection>> {
+    fn selections(&mut self) -> Parsed<Vec<SelectionNode>> {
         self.many((b'{', b'}'), Self::selection)
     }
 
-    fn selection(&mut self) -> Parsed<Selection> {
+    fn selection(&mut self) -> Parsed<SelectionNode> {
         let pos = self.pos;
         if self.token != Token::Spread {
-            return self.field(pos).map(Box::new).map(Selection::Field);
+            return self.field(pos).map(Box::new).map(SelectionNode::Field);
         }
         self.advance()?;
         match self.token {
             Token::Name(name) if name != "on" => {
                 self.advance()?;
-                Ok(Selection::Spread(Spread { name: Name::new(name), directives: self.directives(false)?, pos }))
+                Ok(SelectionNode::Spread(Spread { name: Name::new(name), directives: self.directives(false)?, pos }))
             }
             _ => {
                 let on = match self.token {
@@ -231,18 +232,18 @@ impl<'t> Parser<'t> {
                     _ => None,
                 };
                 let directives = self.directives(false)?;
-                Ok(Selection::Inline(Inline { on, directives, selections: self.selections()?, pos }))
+                Ok(SelectionNode::Inline(Inline { on, directives, selections: self.selections()?, pos }))
             }
         }
     }
 
-    fn field(&mut self, pos: Pos) -> Parsed<Field> {
+    fn field(&mut self, pos: Pos) -> Parsed<FieldNode> {
         let first = self.name()?;
         let (alias, name) = if self.takes(b':')? { (Some(first), self.name()?) } else { (None, first) };
         let arguments = self.arguments(false)?;
         let directives = self.directives(false)?;
         let selections = if self.is(b'{') { self.selections()? } else { Vec::new() };
-        Ok(Field { alias, name, arguments, directives, selections, pos })
+        Ok(FieldNode { alias, name, arguments, directives, selections, pos })
     }
 
     fn value(&mut self, is_const: bool) -> Parsed<Value> {

@@ -10,11 +10,11 @@ use super::variable_uses::size;
 pub(super) struct Sketch {
     /// The number of values in it, itself included.
     pub(super) values: usize,
-    known: Known,
+    known: KnownValue,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Known {
+enum KnownValue {
     Boolean(bool),
     /// The number, or the length of the list.
     Count(usize),
@@ -25,7 +25,7 @@ impl Sketch {
     /// Returns the value, if it is a boolean.
     pub(super) fn boolean(self) -> Option<bool> {
         match self.known {
-            Known::Boolean(value) => Some(value),
+            KnownValue::Boolean(value) => Some(value),
             _ => None,
         }
     }
@@ -33,7 +33,7 @@ impl Sketch {
     /// Returns the number, or the length of the list.
     pub(super) fn count(self) -> Option<usize> {
         match self.known {
-            Known::Count(count) => Some(count),
+            KnownValue::Count(count) => Some(count),
             _ => None,
         }
     }
@@ -47,16 +47,16 @@ pub(super) fn count(number: &Number) -> Option<usize> {
 impl Coerced for Sketch {
     fn of(value: Value) -> Self {
         let known = match &value {
-            Value::Boolean(value) => Known::Boolean(*value),
-            Value::Number(number) => count(number).map_or(Known::Nothing, Known::Count),
-            Value::List(items) => Known::Count(items.len()),
-            _ => Known::Nothing,
+            Value::Boolean(value) => KnownValue::Boolean(*value),
+            Value::Number(number) => count(number).map_or(KnownValue::Nothing, KnownValue::Count),
+            Value::List(items) => KnownValue::Count(items.len()),
+            _ => KnownValue::Nothing,
         };
         Self { values: size(&value), known }
     }
 
     fn text(_: impl FnOnce() -> String) -> Self {
-        Self { values: 1, known: Known::Nothing }
+        Self { values: 1, known: KnownValue::Nothing }
     }
 
     fn json(_: &str, untyped: impl FnOnce() -> Self) -> Self {
@@ -65,11 +65,11 @@ impl Coerced for Sketch {
 
     fn list(_: usize, items: impl Iterator<Item = Self>) -> Self {
         let (count, values) = items.fold((0, 1), |(count, values), item| (count + 1, values + item.values));
-        Self { values, known: Known::Count(count) }
+        Self { values, known: KnownValue::Count(count) }
     }
 
     fn object<N: FnOnce() -> Name>(_: usize, fields: impl Iterator<Item = (N, Self)>) -> Self {
-        Self { values: fields.fold(1, |values, (_, field)| values + field.values), known: Known::Nothing }
+        Self { values: fields.fold(1, |values, (_, field)| values + field.values), known: KnownValue::Nothing }
     }
 }
 

@@ -11,7 +11,7 @@ use super::canonical::{Field, Selection};
 
 /// The names in an operation.
 #[derive(Debug, Default)]
-pub(in crate::server) struct Named {
+pub(in crate::server) struct NamesInUse {
     /// The first root field.
     pub(in crate::server) root: String,
     /// All selected fields.
@@ -22,7 +22,7 @@ pub(in crate::server) struct Named {
 
 /// The result of reading an operation once, when it is made.
 pub(super) struct Spelled {
-    pub(super) named: Named,
+    pub(super) named: NamesInUse,
     /// The variables in the order of their first use, and how often the library reads each.
     pub(super) uses: Vec<(Name, usize)>,
     pub(super) digest: [u8; 32],
@@ -33,7 +33,7 @@ pub(super) struct Spelled {
 /// Spells an operation. Variables are numbered by their first use, so that their names make no difference. Places in
 /// the text make no difference either. The root argument `left_out` is not part of the text.
 pub(super) fn spell(ty: OperationType, root: &Selection, left_out: Option<&str>) -> Spelled {
-    let mut speller = Speller { text: ty.to_string(), named: Named::default(), uses: Vec::new() };
+    let mut speller = Speller { text: ty.to_string(), named: NamesInUse::default(), uses: Vec::new() };
     if let Some(first) = root.fields_of_object().first() {
         speller.named.root = first.name.to_string();
     }
@@ -44,7 +44,7 @@ pub(super) fn spell(ty: OperationType, root: &Selection, left_out: Option<&str>)
 
 struct Speller {
     text: String,
-    named: Named,
+    named: NamesInUse,
     uses: Vec<(Name, usize)>,
 }
 

@@ -11,7 +11,7 @@ use async_graphql::{
     parser::types::{BaseType, OperationType, Type},
 };
 
-use super::ast::{Argument, Directive, Document, Field, Fragment, Literal, Operation, Selection, Variable};
+use super::ast::{Argument, Directive, Document, FieldNode, Fragment, Literal, OperationNode, SelectionNode, Variable};
 use super::catalogue::{Catalogue, InputInfo, TypeInfo};
 use super::fault::{fault, fault_at, too_long};
 use super::{literal, merge};
@@ -25,7 +25,7 @@ pub(super) type ListBounds = Vec<Option<usize>>;
 /// Validates a document. Returns the list bounds of each operation, or the faults up to a maximum number.
 pub(super) fn validate(document: &Document, catalogue: &Catalogue) -> Result<Vec<ListBounds>, Vec<ServerError>> {
     let fragments = document.fragments.iter().map(|fragment| (&fragment.name, fragment)).collect();
-    let mut walk = Walk { catalogue, document, fragments, faults: Vec::new(), notes: Notes::default() };
+    let mut walk = DocumentWalk { catalogue, document, fragments, faults: Vec::new(), notes: Notes::default() };
     let bounds = walk.definitions();
     if walk.faults.is_empty() {
         for operation in &document.operations {
@@ -40,7 +40,7 @@ pub(super) fn validate(document: &Document, catalogue: &Catalogue) -> Result<Vec
 }
 
 /// A place where a variable is used.
-pub(super) struct Use<'d> {
+pub(super) struct VariableUse<'d> {
     pub(super) name: &'d Name,
     pub(super) pos: Pos,
     /// The type of the place; `None` inside a custom scalar, which takes any value.
@@ -58,11 +58,11 @@ pub(super) struct Use<'d> {
 /// The uses and spreads of one operation or fragment, without those of the fragments that it spreads.
 #[derive(Default)]
 pub(super) struct Notes<'d> {
-    pub(super) uses: Vec<Use<'d>>,
+    pub(super) uses: Vec<VariableUse<'d>>,
     spreads: Vec<&'d Name>,
 }
 
-pub(super) struct Walk<'d> {
+pub(super) struct DocumentWalk<'d> {
     pub(super) catalogue: &'d Catalogue,
     document: &'d Document,
     fragments: HashMap<&'d Name, &'d Fragment>,
@@ -70,7 +70,7 @@ pub(super) struct Walk<'d> {
     pub(super) notes: Notes<'d>,
 }
 
-impl<'d> Walk<'d> {
+impl<'d> DocumentWalk<'d> {
     fn definitions(&mut self) -> Vec<ListBounds> {
         let document = self.document;
         let mut seen = HashSet::new();
@@ -155,7 +155,7 @@ impl<'d> Walk<'d> {
         None
     }
 
-    fn operation(&mut self, operation: &'d Operation) {
+    fn operation(&mut self, operation: &'d OperationNode) {
         let location = match operation.ty {
             OperationType::Query => "QUERY",
             OperationType::Mutation => "MUTATION",
@@ -195,10 +195,10 @@ impl<'d> Walk<'d> {
     }
 
     /// Checks that a subscription has one root field, which no directive can skip.
-    fn single_root(&mut self, operation: &'d Operation) {
+    fn single_root(&mut self, operation: &'d OperationNode) {
         let mut keys: Vec<&Name> = Vec::new();
         let mut spread = HashSet::new();
-        let mut open: Vec<&[Selection]> = vec![&operation.selections];
+        let mut open: Vec<&[SelectionNode]> = vec![&operation.selections];
         while let Some(set) = open.pop() {
             for selection in set {
                 let condition = |it: &&Directive| matches!(it.name.as_str(), "skip" | "include");
@@ -207,7 +207,7 @@ impl<'d> Walk<'d> {
                     self.faults.push(fault(message, directive.pos));
                 }
                 match selection {
-                    Selection::Field(field) => {
+                    SelectionNode::Field(field) => {
                         if field.name.starts_with("__") {
                             let message = "a subscription selects a root field of its own, not of introspection";
                             self.faults.push(fault(message, field.pos));
@@ -216,8 +216,8 @@ impl<'d> Walk<'d> {
                             keys.push(field.key());
                         }
                     }
-                    Selection::Inline(inline) => open.push(&inline.selections),
-                    Selection::Spread(it) => {
+                    SelectionNode::Inline(inline) => open.push(&inline.selections),
+                    SelectionNode::Spread(it) => {
                         let fragment = self.fragments.get(&it.name).filter(|_| spread.insert(&it.name));
                         open.extend(fragment.map(|fragment| &*fragment.selections));
                     }
@@ -229,14 +229,14 @@ impl<'d> Walk<'d> {
         }
     }
 
-    fn selections(&mut self, on: Option<&'d TypeInfo>, set: &'d [Selection]) {
+    fn selections(&mut self, on: Option<&'d TypeInfo>, set: &'d [SelectionNode]) {
         for selection in set {
             match selection {
-                Selection::Field(field) => {
+                SelectionNode::Field(field) => {
                     self.directives(&field.directives, "FIELD");
                     self.field(on, field);
                 }
-                Selection::Inline(inline) => {
+                SelectionNode::Inline(inline) => {
                     self.directives(&inline.directives, "INLINE_FRAGMENT");
                     let inner = match &inline.on {
                         Some(name) => {
@@ -248,7 +248,7 @@ impl<'d> Walk<'d> {
                     };
                     self.selections(inner, &inline.selections);
                 }
-                Selection::Spread(spread) => {
+                SelectionNode::Spread(spread) => {
                     self.directives(&spread.directives, "FRAGMENT_SPREAD");
                     self.notes.spreads.push(&spread.name);
                     match self.fragments.get(&spread.name) {
@@ -272,7 +272,7 @@ impl<'d> Walk<'d> {
         }
     }
 
-    fn field(&mut self, on: Option<&'d TypeInfo>, field: &'d Field) {
+    fn field(&mut self, on: Option<&'d TypeInfo>, field: &'d FieldNode) {
         let Some(on) = on else {
             // The unknown type is refused already. The parts below are still walked, for their variables and fragments.
             field.arguments.iter().for_each(|argument| literal::untyped(self, &argument.value, &argument.name));
@@ -343,7 +343,12 @@ impl<'d> Walk<'d> {
     }
 
     /// Checks that an operation declares the variable of a use, with a fitting type.
-    fn variable_use(&mut self, operation: &'d Operation, place: &Use<'d>, used: &mut HashMap<&'d Name, Option<usize>>) {
+    fn variable_use(
+        &mut self,
+        operation: &'d OperationNode,
+        place: &VariableUse<'d>,
+        used: &mut HashMap<&'d Name, Option<usize>>,
+    ) {
         let Some(variable) = operation.variables.iter().find(|variable| variable.name == *place.name) else {
             self.faults.push(fault(format!("the variable ${} is not declared", place.name), place.pos));
             return;

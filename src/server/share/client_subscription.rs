@@ -13,16 +13,16 @@ use futures_util::StreamExt;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::frame::{Frame, Item, Said, Source, understood};
-use super::group::{Claim, Entry, FOUNDING_WAIT, Groups};
+use super::frame::{Frame, Said, StreamItem, TrackedStream, understood};
+use super::group::{Claim, FOUNDING_WAIT, GroupEntry, Groups};
 use super::group_settings::GroupSettings;
-use super::key::Key;
-use super::member::{Member, MemberEvent, Standing};
+use super::key::ShareKey;
+use super::member::{Member, MemberEvent, MemberStanding};
 use super::subscription_request::{self, Reading, SubscriptionRequest};
 use crate::domain::position::Position;
 use crate::domain::{Code, Result};
 use crate::graphql::error::{code_of, present, refuse};
-use crate::realtime::track::{Kind, Track};
+use crate::realtime::track::{FrameKind, Track};
 use crate::server::execution::executor::Executor;
 use crate::server::execution::stream_permits::StreamPermits;
 use crate::server::operation::{Ready, endpoint::Endpoint, words::Words};
@@ -57,7 +57,7 @@ pub(crate) struct ClientSubscription<E: Endpoint> {
     callers: Option<watch::Receiver<u64>>,
     /// Whether users, groups or members have changed since this caller was last checked.
     stale: bool,
-    key: Option<Key>,
+    key: Option<ShareKey>,
     /// The client has every item up to this position; `None` if it begins at the present.
     at: Option<Position>,
     /// Whether `at` comes from the client and has not been compared with the log yet.
@@ -70,10 +70,10 @@ pub(crate) struct ClientSubscription<E: Endpoint> {
     is_of_states: bool,
     /// Whether the caller is suspect: unknown by now, or with other rights than when the stream was asked for.
     doubted: bool,
-    way: Way,
+    way: DeliveryState,
 }
 
-enum Way {
+enum DeliveryState {
     Start,
     Alone(Box<Alone>),
     Member(Box<Member>),
@@ -84,7 +84,7 @@ enum Way {
 
 /// A stream for this client alone.
 struct Alone {
-    source: Source,
+    source: TrackedStream,
     gate: StreamPermits,
     /// The right to start a group with this stream, and the frames that the stream has yielded so far.
     claim: Option<(Claim, VecDeque<Frame>)>,
@@ -129,16 +129,16 @@ impl<E: Endpoint> ClientSubscription<E> {
             spoken: false,
             is_of_states: false,
             doubted: false,
-            way: Way::Start,
+            way: DeliveryState::Start,
         }
     }
 
     /// Returns the next item; `None` after a refusal and after the end.
-    pub(crate) async fn next(&mut self) -> Result<Option<Item>> {
+    pub(crate) async fn next(&mut self) -> Result<Option<StreamItem>> {
         loop {
             match &mut self.way {
-                Way::Start => self.start().await,
-                Way::Member(member) => {
+                DeliveryState::Start => self.start().await,
+                DeliveryState::Member(member) => {
                     let event = tokio::select! {
                         // This comes first: the next item may no longer be for this caller.
                         biased;
@@ -148,26 +148,26 @@ impl<E: Endpoint> ClientSubscription<E> {
                     let standing = member.standing();
                     match event {
                         Some(MemberEvent::Item(item)) => {
-                            if matches!(item, Item::Refused(_) | Item::Broken) {
-                                self.way = Way::Ended;
+                            if matches!(item, StreamItem::Refused(_) | StreamItem::Broken) {
+                                self.way = DeliveryState::Ended;
                             }
                             return Ok(Some(item));
                         }
                         Some(MemberEvent::Behind) => self.go_on_from(standing),
-                        Some(MemberEvent::Ended) => self.way = Way::Ended,
+                        Some(MemberEvent::Ended) => self.way = DeliveryState::Ended,
                         None => {
                             self.stale = true;
                             self.go_on_from(standing);
                         }
                     }
                 }
-                Way::Alone(alone) => {
+                DeliveryState::Alone(alone) => {
                     let said = tokio::select! {
                         biased;
                         said = alone.source.stream.next() => said,
                         refusal = alone.gate.turned_away() => {
-                            self.way = Way::Ended;
-                            return Ok(Some(Item::Refused(refuse(refusal).errors.into())));
+                            self.way = DeliveryState::Ended;
+                            return Ok(Some(StreamItem::Refused(refuse(refusal).errors.into())));
                         }
                     };
                     match said {
@@ -176,14 +176,14 @@ impl<E: Endpoint> ClientSubscription<E> {
                                 return Ok(Some(item));
                             }
                         }
-                        None => self.way = Way::Ended,
+                        None => self.way = DeliveryState::Ended,
                     }
                 }
-                Way::Broken => {
-                    self.way = Way::Ended;
-                    return Ok(Some(Item::Broken));
+                DeliveryState::Broken => {
+                    self.way = DeliveryState::Ended;
+                    return Ok(Some(StreamItem::Broken));
                 }
-                Way::Ended => return Ok(None),
+                DeliveryState::Ended => return Ok(None),
             }
         }
     }
@@ -191,15 +191,15 @@ impl<E: Endpoint> ClientSubscription<E> {
     /// Returns the position of the client after its last item; `None` while it has no position in the log.
     pub(crate) fn position(&self) -> Option<Position> {
         match &self.way {
-            Way::Member(member) if !self.is_of_states => member.standing().at,
+            DeliveryState::Member(member) if !self.is_of_states => member.standing().at,
             _ => self.at,
         }
     }
 
     /// Takes the member, if this subscription is one now, for a caller that reads the frames from the group directly.
     pub(crate) fn take_member(&mut self) -> Option<Box<Member>> {
-        match std::mem::replace(&mut self.way, Way::Ended) {
-            Way::Member(member) => Some(member),
+        match std::mem::replace(&mut self.way, DeliveryState::Ended) {
+            DeliveryState::Member(member) => Some(member),
             other => {
                 self.way = other;
                 None
@@ -208,8 +208,8 @@ impl<E: Endpoint> ClientSubscription<E> {
     }
 
     /// Goes on from the place of a member that fell behind the buffer of its group, or that left its group.
-    pub(crate) fn go_on_from(&mut self, standing: Standing) {
-        self.way = Way::Start;
+    pub(crate) fn go_on_from(&mut self, standing: MemberStanding) {
+        self.way = DeliveryState::Start;
         match self.is_of_states {
             // The stream begins again with its next state.
             true => self.live = false,
@@ -245,10 +245,10 @@ impl<E: Endpoint> ClientSubscription<E> {
         }
     }
 
-    fn standing(&self) -> Standing {
+    fn standing(&self) -> MemberStanding {
         match self.live {
-            true => Standing { at: self.at, backlog_end: None },
-            false => Standing::before_live(self.at, self.context.endpoint.present()),
+            true => MemberStanding { at: self.at, backlog_end: None },
+            false => MemberStanding::before_live(self.at, self.context.endpoint.present()),
         }
     }
 
@@ -276,7 +276,7 @@ impl<E: Endpoint> ClientSubscription<E> {
         if self.doubted && self.is_of_states {
             // The client has received a state that it may no longer ask for. A state stream has no position to resync
             // at.
-            self.way = Way::Broken;
+            self.way = DeliveryState::Broken;
             return;
         }
         if self.stale || self.doubted {
@@ -288,19 +288,19 @@ impl<E: Endpoint> ClientSubscription<E> {
             let mut waited = false;
             loop {
                 match self.context.groups.enter(key, self.standing()) {
-                    Entry::Member(member) => return self.become_member(member),
-                    Entry::Claimed(mut decided) if !waited => {
+                    GroupEntry::Member(member) => return self.become_member(member),
+                    GroupEntry::Claimed(mut decided) if !waited => {
                         waited = true;
                         // The channel closes with the decision and never reports a change.
                         if timeout(FOUNDING_WAIT, decided.changed()).await.is_err() {
                             tracing::debug!("the founder of a group takes long, following alone");
                         }
                     }
-                    Entry::Vacant(vacant) => {
+                    GroupEntry::Vacant(vacant) => {
                         claim = Some((vacant, VecDeque::new()));
                         break;
                     }
-                    Entry::Claimed(_) | Entry::Unreached => break,
+                    GroupEntry::Claimed(_) | GroupEntry::Unreached => break,
                 }
             }
         }
@@ -320,10 +320,10 @@ impl<E: Endpoint> ClientSubscription<E> {
         }
         let stream = self.context.endpoint.execute_stream(request, Box::new(gate.clone()));
         let responses = stream.map(move |(response, place)| (asked.settled(response), place));
-        let source = Source { stream: understood(Box::pin(responses)), track };
+        let source = TrackedStream { stream: understood(Box::pin(responses)), track };
         self.context.groups.counters().count_alone();
         let from = self.at.map(|at| at.offset);
-        self.way = Way::Alone(Box::new(Alone { source, gate, claim, from, live: false }));
+        self.way = DeliveryState::Alone(Box::new(Alone { source, gate, claim, from, live: false }));
     }
 
     fn become_member(&mut self, mut member: Member) {
@@ -334,12 +334,14 @@ impl<E: Endpoint> ClientSubscription<E> {
             true => self.request = member.request().clone(),
             false => member.reads_places_of(self.request.clone()),
         }
-        self.way = Way::Member(Box::new(member));
+        self.way = DeliveryState::Member(Box::new(member));
     }
 
     /// Handles an event of the stream that follows alone; returns the item, if it is for the client.
-    fn hear(&mut self, said: Said) -> Result<Option<Item>> {
-        let Way::Alone(mut alone) = std::mem::replace(&mut self.way, Way::Ended) else { return Ok(None) };
+    fn hear(&mut self, said: Said) -> Result<Option<StreamItem>> {
+        let DeliveryState::Alone(mut alone) = std::mem::replace(&mut self.way, DeliveryState::Ended) else {
+            return Ok(None);
+        };
         let response = match said {
             Said::Response(response) => response,
             // async-graphql yields the refusal of a subscription as its first item.
@@ -347,7 +349,7 @@ impl<E: Endpoint> ClientSubscription<E> {
                 let errors = present(response).errors;
                 let may_pass = errors.first().and_then(code_of) == Some(Code::Unavailable.as_str());
                 let refused = !self.spoken && !may_pass;
-                return Ok(Some(if refused { Item::Refused(errors.into()) } else { Item::Broken }));
+                return Ok(Some(if refused { StreamItem::Refused(errors.into()) } else { StreamItem::Broken }));
             }
         };
         self.spoken = true;
@@ -355,19 +357,19 @@ impl<E: Endpoint> ClientSubscription<E> {
         let frame = Frame::of(response, self.context.groups.counters())?;
         let item = frame.item.clone();
         let place = match frame.place {
-            Some(place) if place.kind != Kind::Resync => place,
+            Some(place) if place.kind != FrameKind::Resync => place,
             // A resync is the last item. An item without a place cannot be shared.
             _ => {
                 alone.claim = None;
                 self.key = None;
-                self.way = Way::Alone(alone);
+                self.way = DeliveryState::Alone(alone);
                 return Ok(Some(item));
             }
         };
-        let is_second_live = place.kind == Kind::Live && self.live;
-        alone.live |= matches!(place.kind, Kind::Live | Kind::State);
+        let is_second_live = place.kind == FrameKind::Live && self.live;
+        alone.live |= matches!(place.kind, FrameKind::Live | FrameKind::State);
         self.live |= alone.live;
-        self.is_of_states = place.kind == Kind::State;
+        self.is_of_states = place.kind == FrameKind::State;
         if !self.is_of_states {
             (self.at, self.claimed) = (Some(place.position), false);
         }
@@ -378,20 +380,20 @@ impl<E: Endpoint> ClientSubscription<E> {
     /// Joins a group that reaches this position, or starts a group with this stream, if possible.
     fn share(&mut self, mut alone: Box<Alone>, frame: Frame, offset: u64) {
         let Some(key) = self.key else {
-            self.way = Way::Alone(alone);
+            self.way = DeliveryState::Alone(alone);
             return;
         };
         let (claim, mut said) = match alone.claim.take() {
             Some((claim, said)) => (claim, said),
             None => match self.context.groups.enter(key, self.standing()) {
-                Entry::Member(member) => return self.become_member(member),
-                Entry::Vacant(claim) if alone.live => {
+                GroupEntry::Member(member) => return self.become_member(member),
+                GroupEntry::Vacant(claim) if alone.live => {
                     // The frames from before are gone.
                     alone.from = Some(offset);
                     (claim, VecDeque::new())
                 }
-                Entry::Vacant(_) | Entry::Claimed(_) | Entry::Unreached => {
-                    self.way = Way::Alone(alone);
+                GroupEntry::Vacant(_) | GroupEntry::Claimed(_) | GroupEntry::Unreached => {
+                    self.way = DeliveryState::Alone(alone);
                     return;
                 }
             },
@@ -405,7 +407,7 @@ impl<E: Endpoint> ClientSubscription<E> {
                 Ok(member) => self.become_member(member),
                 Err(source) => {
                     let alone = Alone { source: *source, gate, claim: None, from: None, live: true };
-                    self.way = Way::Alone(Box::new(alone));
+                    self.way = DeliveryState::Alone(Box::new(alone));
                 }
             }
             return;
@@ -413,7 +415,7 @@ impl<E: Endpoint> ClientSubscription<E> {
         if said.len() < FOUNDING_FRAMES {
             alone.claim = Some((claim, said));
         }
-        self.way = Way::Alone(alone);
+        self.way = DeliveryState::Alone(alone);
     }
 }
 

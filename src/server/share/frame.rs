@@ -13,12 +13,12 @@ use super::group_settings::Counters;
 use crate::domain::{Error, Result};
 use crate::graphql::error::present;
 use crate::graphql::{PlacedResponse, ResponseStream};
-use crate::realtime::track::{Kind, Place, Track};
-use crate::server::edge::response::Body;
+use crate::realtime::track::{FrameKind, FramePlace, Track};
+use crate::server::edge::response::ResponseBody;
 
 /// An item that a transport sends to the client of a subscription.
 #[derive(Clone, Debug)]
-pub(crate) enum Item {
+pub(crate) enum StreamItem {
     /// A response, as JSON.
     Next(Utf8Bytes),
     /// The errors that say why there is no stream; the last item.
@@ -27,10 +27,10 @@ pub(crate) enum Item {
     Broken,
 }
 
-impl Item {
+impl StreamItem {
     pub(super) fn of(response: &Response) -> Result<Self> {
-        let mut json =
-            serde_json::to_string(&Body(response)).map_err(|error| Error::fault("writing a response", error))?;
+        let mut json = serde_json::to_string(&ResponseBody(response))
+            .map_err(|error| Error::fault("writing a response", error))?;
         // The buffer of a group keeps this text.
         json.shrink_to_fit();
         Ok(Self::Next(json.into()))
@@ -40,8 +40,8 @@ impl Item {
 /// An item and its place in the log. An item without a place, like an error, belongs to no position.
 #[derive(Clone, Debug)]
 pub(crate) struct Frame {
-    pub(crate) place: Option<Place>,
-    pub(crate) item: Item,
+    pub(crate) place: Option<FramePlace>,
+    pub(crate) item: StreamItem,
     /// The response, kept if something in it failed: its errors name places in the text of one client's document.
     pub(crate) failed: Option<Arc<Response>>,
 }
@@ -53,25 +53,25 @@ impl Frame {
         // A client cannot go on from an item that it did not get.
         let place = place.filter(|_| !has_failed(&response));
         let response = present(response);
-        let item = Item::of(&response)?;
+        let item = StreamItem::of(&response)?;
         let failed = response.is_err().then(|| Arc::new(response));
         Ok(Self { place, item, failed })
     }
 
-    pub(super) fn is(&self, kind: Kind) -> bool {
+    pub(super) fn is(&self, kind: FrameKind) -> bool {
         self.place.is_some_and(|place| place.kind == kind)
     }
 
     pub(super) fn bytes(&self) -> usize {
         match &self.item {
-            Item::Next(json) => json.len(),
-            Item::Refused(_) | Item::Broken => 0,
+            StreamItem::Next(json) => json.len(),
+            StreamItem::Refused(_) | StreamItem::Broken => 0,
         }
     }
 }
 
 /// A stream, and the track through which it is asked for its position.
-pub(crate) struct Source {
+pub(crate) struct TrackedStream {
     pub(crate) stream: BoxStream<'static, Said>,
     pub(crate) track: Track,
 }

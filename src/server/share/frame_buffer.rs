@@ -8,7 +8,7 @@ use std::task::Waker;
 
 use super::frame::Frame;
 use super::group_settings::GroupSettings;
-use crate::realtime::track::{Kind, Place};
+use crate::realtime::track::{FrameKind, FramePlace};
 
 /// Up to this length a buffer grows by one frame: most streams are quiet and hold only their `live` and a heartbeat.
 const QUIET_FRAMES: usize = 4;
@@ -49,17 +49,17 @@ impl FrameBuffer {
     }
 
     pub(super) fn add(&mut self, frame: Frame, settings: &GroupSettings) {
-        if let Some(Place { position, kind: Kind::Live | Kind::State }) = frame.place {
+        if let Some(FramePlace { position, kind: FrameKind::Live | FrameKind::State }) = frame.place {
             self.live = Some((self.next, position.offset));
         }
-        if frame.is(Kind::State) {
+        if frame.is(FrameKind::State) {
             // No member wants an older state.
             (self.first, self.bytes, self.from) = (self.next, 0, 0);
             self.frames.clear();
         }
         // The newest of consecutive heartbeats replaces the others: a quiet stream must not grow.
-        if frame.is(Kind::Heartbeat)
-            && let Some((_, former)) = self.frames.pop_back_if(|(_, last)| last.is(Kind::Heartbeat))
+        if frame.is(FrameKind::Heartbeat)
+            && let Some((_, former)) = self.frames.pop_back_if(|(_, last)| last.is(FrameKind::Heartbeat))
         {
             self.bytes -= former.bytes();
         }
@@ -92,28 +92,28 @@ impl FrameBuffer {
 
 #[cfg(test)]
 mod tests {
-    use super::super::frame::Item;
+    use super::super::frame::StreamItem;
     use super::*;
     use crate::domain::position::Position;
 
-    fn frame(kind: Kind, offset: u64) -> Frame {
+    fn frame(kind: FrameKind, offset: u64) -> Frame {
         let position = Position { epoch: uuid::Uuid::nil(), offset, check: [0; 8], queue: None };
-        Frame { place: Some(Place { position, kind }), item: Item::Next("{}".into()), failed: None }
+        Frame { place: Some(FramePlace { position, kind }), item: StreamItem::Next("{}".into()), failed: None }
     }
 
     #[test]
     fn a_quiet_group_keeps_its_newest_heartbeat() {
         let (mut state, settings) = (FrameBuffer::default(), GroupSettings::default());
-        state.add(frame(Kind::Live, 1), &settings);
-        (1..=1_000).for_each(|offset| state.add(frame(Kind::Heartbeat, offset), &settings));
+        state.add(frame(FrameKind::Live, 1), &settings);
+        (1..=1_000).for_each(|offset| state.add(frame(FrameKind::Heartbeat, offset), &settings));
         assert_eq!((state.frames.len(), state.bytes, state.first), (2, 4, 0));
         let of =
             |number| state.at(number).map(|(number, frame)| (*number, frame.place.map(|place| place.position.offset)));
         assert_eq!(of(0), Some((0, Some(1))), "the live");
         assert_eq!(of(1), Some((1_000, Some(1_000))), "a member that had only the live item is not left behind");
         assert_eq!(of(1_001), None);
-        state.add(frame(Kind::Item, 1_001), &settings);
-        state.add(frame(Kind::Heartbeat, 1_001), &settings);
+        state.add(frame(FrameKind::Item, 1_001), &settings);
+        state.add(frame(FrameKind::Heartbeat, 1_001), &settings);
         assert_eq!(state.frames.len(), 4, "what comes between two is kept, and so are both");
         assert_eq!(state.number_at(1_001), 1_001);
     }

@@ -19,15 +19,15 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::frame::{Frame, Said, Source};
+use super::frame::{Frame, Said, TrackedStream};
 use super::frame_buffer::FrameBuffer;
 use super::group_settings::{Counters, GroupSettings};
-use super::key::Key;
-use super::member::{Member, Standing};
+use super::key::ShareKey;
+use super::member::{Member, MemberStanding};
 use super::subscription_request::SubscriptionRequest;
 use crate::domain::Error;
 use crate::domain::position::QueueClaim;
-use crate::realtime::track::{Kind, Track};
+use crate::realtime::track::{FrameKind, Track};
 use crate::server::edge::panics::caught;
 
 /// The time that a subscription waits for the leader that is starting its group: one read of the database at most. A
@@ -41,18 +41,18 @@ pub(crate) struct Groups(Arc<Registry>);
 #[derive(Default)]
 struct Registry {
     settings: GroupSettings,
-    seats: Mutex<HashMap<Key, Seat>>,
+    seats: Mutex<HashMap<ShareKey, Seat>>,
 }
 
 /// The state of the group of one key.
 pub(super) enum Seat {
     /// Since this instant a leader finds out whether the operation can be shared. The channel closes with the decision.
     Claimed(watch::Receiver<()>, Instant),
-    Open(Arc<Group>),
+    Open(Arc<SharedStream>),
 }
 
 /// The answer to a subscription that asks for the group of its key.
-pub(crate) enum Entry {
+pub(crate) enum GroupEntry {
     /// The subscription is now a member of the group.
     Member(Member),
     /// The group exists, but its buffer does not reach back to the subscription's position.
@@ -67,7 +67,7 @@ pub(crate) enum Entry {
 /// client does not read might keep it for ever: after [`FOUNDING_WAIT`] the next subscription takes it over.
 pub(crate) struct Claim {
     groups: Groups,
-    key: Key,
+    key: ShareKey,
     decided: watch::Sender<()>,
 }
 
@@ -80,36 +80,38 @@ impl Groups {
         &self.0.settings.counters
     }
 
-    pub(super) fn seats(&self) -> MutexGuard<'_, HashMap<Key, Seat>> {
+    pub(super) fn seats(&self) -> MutexGuard<'_, HashMap<ShareKey, Seat>> {
         self.0.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Joins the group of a key if its buffer reaches back to `standing`; makes the caller the leader if there is no
     /// group.
-    pub(crate) fn enter(&self, key: Key, standing: Standing) -> Entry {
+    pub(crate) fn enter(&self, key: ShareKey, standing: MemberStanding) -> GroupEntry {
         let mut seats = self.seats();
         match seats.get(&key) {
-            Some(Seat::Claimed(decided, since)) if since.elapsed() < FOUNDING_WAIT => Entry::Claimed(decided.clone()),
+            Some(Seat::Claimed(decided, since)) if since.elapsed() < FOUNDING_WAIT => {
+                GroupEntry::Claimed(decided.clone())
+            }
             Some(Seat::Open(group)) => match Member::join(self, group, standing) {
-                Some(member) => Entry::Member(member),
-                None => Entry::Unreached,
+                Some(member) => GroupEntry::Member(member),
+                None => GroupEntry::Unreached,
             },
             Some(Seat::Claimed(..)) | None => {
                 let (decided, undecided) = watch::channel(());
                 seats.insert(key, Seat::Claimed(undecided, Instant::now()));
-                Entry::Vacant(Claim { groups: self.clone(), key, decided })
+                GroupEntry::Vacant(Claim { groups: self.clone(), key, decided })
             }
         }
     }
 
-    fn end(&self, group: &Arc<Group>) {
+    fn end(&self, group: &Arc<SharedStream>) {
         let mut seats = self.seats();
         group.state().ended = true;
         self.forget(&mut seats, group);
     }
 
     /// Removes a group that has ended, unless another group has taken its seat.
-    pub(super) fn forget(&self, seats: &mut HashMap<Key, Seat>, group: &Arc<Group>) {
+    pub(super) fn forget(&self, seats: &mut HashMap<ShareKey, Seat>, group: &Arc<SharedStream>) {
         if matches!(seats.get(&group.key), Some(Seat::Open(open)) if Arc::ptr_eq(open, group)) {
             seats.remove(&group.key);
             self.counters().open.fetch_sub(1, Ordering::Relaxed);
@@ -123,7 +125,7 @@ impl Claim {
     pub(crate) fn found(
         self,
         request: Arc<SubscriptionRequest>,
-        source: Source,
+        source: TrackedStream,
         from: u64,
         said: VecDeque<Frame>,
     ) -> Founded {
@@ -131,16 +133,16 @@ impl Claim {
         let groups = self.groups.clone();
         let mut state = FrameBuffer { from, ..FrameBuffer::default() };
         said.into_iter().for_each(|frame| state.add(frame, &groups.0.settings));
-        let group = Arc::new(Group {
+        let group = Arc::new(SharedStream {
             key: self.key,
             identity: (last.position.epoch, last.position.queue),
-            is_of_states: last.kind == Kind::State,
+            is_of_states: last.kind == FrameKind::State,
             request,
             track: source.track.clone(),
             state: Mutex::new(state),
             driver: OnceLock::new(),
         });
-        let standing = Standing { at: Some(last.position), backlog_end: None };
+        let standing = MemberStanding { at: Some(last.position), backlog_end: None };
         let mut seats = groups.seats();
         if !self.holds(&seats) {
             return Err(Box::new(source));
@@ -156,14 +158,14 @@ impl Claim {
     }
 
     /// Returns whether this claim still holds the seat: another subscription may have taken it over.
-    fn holds(&self, seats: &HashMap<Key, Seat>) -> bool {
+    fn holds(&self, seats: &HashMap<ShareKey, Seat>) -> bool {
         let same = |undecided: &watch::Receiver<()>| undecided.same_channel(&self.decided.subscribe());
         matches!(seats.get(&self.key), Some(Seat::Claimed(undecided, _)) if same(undecided))
     }
 }
 
 /// The leader as a member of the new group, or its stream if that cannot be shared.
-type Founded = std::result::Result<Member, Box<Source>>;
+type Founded = std::result::Result<Member, Box<TrackedStream>>;
 
 impl Drop for Claim {
     fn drop(&mut self) {
@@ -175,8 +177,8 @@ impl Drop for Claim {
 }
 
 /// A stream that equal subscriptions share.
-pub(super) struct Group {
-    key: Key,
+pub(super) struct SharedStream {
+    key: ShareKey,
     /// The epoch of the log and the claim about the queue: all positions of the stream have them in common.
     pub(super) identity: (uuid::Uuid, Option<QueueClaim>),
     /// Whether each frame is a whole state, which replaces the frames before it.
@@ -188,14 +190,14 @@ pub(super) struct Group {
     pub(super) driver: OnceLock<AbortHandle>,
 }
 
-impl Group {
+impl SharedStream {
     pub(super) fn state(&self) -> MutexGuard<'_, FrameBuffer> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Follows the group's stream to its end. The last member aborts this task.
-async fn drive(groups: Groups, group: Arc<Group>, mut source: Source) {
+async fn drive(groups: Groups, group: Arc<SharedStream>, mut source: TrackedStream) {
     loop {
         let frame = match caught(source.stream.next()).await {
             Ok(Some(Said::Response(response))) => Frame::of(response, groups.counters()),
@@ -205,7 +207,7 @@ async fn drive(groups: Groups, group: Arc<Group>, mut source: Source) {
         };
         let frame = match frame {
             // A resync may concern the leader alone, so it need not end the other members' streams.
-            Ok(frame) if frame.is(Kind::Resync) => {
+            Ok(frame) if frame.is(FrameKind::Resync) => {
                 group.state().broken = true;
                 break;
             }
@@ -217,7 +219,7 @@ async fn drive(groups: Groups, group: Arc<Group>, mut source: Source) {
                 break;
             }
         };
-        let is_live = frame.is(Kind::Live);
+        let is_live = frame.is(FrameKind::Live);
         let wakers = {
             let mut state = group.state();
             state.add(frame, &groups.0.settings);

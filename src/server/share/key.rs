@@ -13,9 +13,9 @@ use crate::server::operation::operations::Canonical;
 /// A digest of all that the bytes of an answer or of a stream depend on: the operation, its variables without the
 /// position, and the viewer's scope. For a query, the position of the answer comes in addition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Key([u8; 32]);
+pub(crate) struct ShareKey([u8; 32]);
 
-impl Key {
+impl ShareKey {
     /// Returns the key of an operation in a scope; `given` finds the value of a variable.
     pub(super) fn of<'v>(canonical: &Canonical, scope: &[u8], given: impl Fn(&Name) -> Option<&'v Value>) -> Self {
         let mut hash = Sha256::new();

@@ -12,16 +12,16 @@ use std::task::{Context, Poll};
 
 use async_graphql::Response;
 
-use super::frame::{Frame, Item};
+use super::frame::{Frame, StreamItem};
 use super::frame_buffer::Sleeper;
-use super::group::{Group, Groups};
+use super::group::{Groups, SharedStream};
 use super::subscription_request::SubscriptionRequest;
 use crate::domain::position::Position;
-use crate::realtime::track::{Kind, Place};
+use crate::realtime::track::{FrameKind, FramePlace};
 
 /// The place in the log of a subscription that wants to join a group, or that is a member.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Standing {
+pub(crate) struct MemberStanding {
     /// The client has every item up to this position; `None` if it begins at the present.
     pub(crate) at: Option<Position>,
     /// The client waits for a `live` at or after this offset; `None` if it has received its `live`.
@@ -31,7 +31,7 @@ pub(crate) struct Standing {
 /// The next event of a member.
 pub(crate) enum MemberEvent {
     /// The next item. The member now stands at it.
-    Item(Item),
+    Item(StreamItem),
     /// The buffer no longer holds the member's next item.
     Behind,
     /// The stream is over.
@@ -41,16 +41,16 @@ pub(crate) enum MemberEvent {
 /// The subscription of one client as a cursor in the frames of a group.
 pub(crate) struct Member {
     groups: Groups,
-    group: Arc<Group>,
+    group: Arc<SharedStream>,
     sleeper: usize,
     next: u64,
-    standing: Standing,
+    standing: MemberStanding,
     /// The member's own request, if its text differs from the text of the group's request.
     spelled: Option<Arc<SubscriptionRequest>>,
 }
 
 impl Member {
-    pub(super) fn join(groups: &Groups, group: &Arc<Group>, standing: Standing) -> Option<Self> {
+    pub(super) fn join(groups: &Groups, group: &Arc<SharedStream>, standing: MemberStanding) -> Option<Self> {
         let mut state = group.state();
         if state.ended {
             return None;
@@ -84,7 +84,7 @@ impl Member {
     }
 
     /// Returns the place in the log up to which the member has everything.
-    pub(crate) fn standing(&self) -> Standing {
+    pub(crate) fn standing(&self) -> MemberStanding {
         self.standing
     }
 
@@ -104,14 +104,14 @@ impl Member {
     }
 
     /// Returns the item of a frame, as this member's client reads it.
-    fn item(&self, frame: &Frame) -> Item {
+    fn item(&self, frame: &Frame) -> StreamItem {
         let (Some(request), Some(failed)) = (&self.spelled, &frame.failed) else { return frame.item.clone() };
         let mut response = Response::new(failed.data.clone());
         response.errors.clone_from(&failed.errors);
         for error in &mut response.errors {
             error.locations = request.place(&error.path).into_iter().collect();
         }
-        Item::of(&response).unwrap_or_else(|_| frame.item.clone())
+        StreamItem::of(&response).unwrap_or_else(|_| frame.item.clone())
     }
 
     /// Polls for the next item of this member.
@@ -152,7 +152,7 @@ impl Member {
     }
 }
 
-impl Standing {
+impl MemberStanding {
     /// The standing of a subscription that waits for `live`. Its backlog ends at the present of this node, or at its
     /// own position if that is further: the client may have read more of the log from another node or from the
     /// database.
@@ -162,23 +162,23 @@ impl Standing {
     }
 
     /// Returns whether a frame of the group is for a member that stands here. If so, the standing moves to the frame.
-    fn admits(&mut self, place: Option<Place>) -> bool {
-        let Some(Place { position, kind }) = place else { return true };
+    fn admits(&mut self, place: Option<FramePlace>) -> bool {
+        let Some(FramePlace { position, kind }) = place else { return true };
         let beyond = |at: Option<Position>| at.map(|at| position.offset > at.offset);
         let admitted = match (kind, self.backlog_end) {
-            (Kind::Resync, _) => true,
-            (Kind::State, end) => end.is_none_or(|end| position.offset >= end),
-            (Kind::Live, Some(end)) => position.offset >= end,
-            (Kind::Live, None) => false,
-            (Kind::Item, Some(_)) => beyond(self.at) == Some(true),
-            (Kind::Item, None) => beyond(self.at) != Some(false),
+            (FrameKind::Resync, _) => true,
+            (FrameKind::State, end) => end.is_none_or(|end| position.offset >= end),
+            (FrameKind::Live, Some(end)) => position.offset >= end,
+            (FrameKind::Live, None) => false,
+            (FrameKind::Item, Some(_)) => beyond(self.at) == Some(true),
+            (FrameKind::Item, None) => beyond(self.at) != Some(false),
             // The backlog of a member is complete at once; its `live` moves the position on.
-            (Kind::Heartbeat, Some(_)) => false,
-            (Kind::Heartbeat, None) => self.at.is_none_or(|at| position.offset >= at.offset),
+            (FrameKind::Heartbeat, Some(_)) => false,
+            (FrameKind::Heartbeat, None) => self.at.is_none_or(|at| position.offset >= at.offset),
         };
         if admitted {
             self.at = Some(position);
-            if matches!(kind, Kind::Live | Kind::State) {
+            if matches!(kind, FrameKind::Live | FrameKind::State) {
                 self.backlog_end = None;
             }
         }
@@ -211,16 +211,16 @@ impl Drop for Member {
 mod tests {
     use super::*;
 
-    fn place(kind: Kind, offset: u64) -> Option<Place> {
+    fn place(kind: FrameKind, offset: u64) -> Option<FramePlace> {
         let position = Position { epoch: uuid::Uuid::nil(), offset, check: [0; 8], queue: None };
-        Some(Place { position, kind })
+        Some(FramePlace { position, kind })
     }
 
     #[test]
     fn a_live_never_leads_back() {
         // This node has read the log up to 25. The client has read more of it from the database.
-        let mut standing = Standing::before_live(place(Kind::Item, 27).map(|place| place.position), 25);
-        assert!(!standing.admits(place(Kind::Live, 25)) && !standing.admits(place(Kind::Item, 27)));
-        assert!(standing.admits(place(Kind::Item, 28)) && standing.admits(place(Kind::Live, 28)));
+        let mut standing = MemberStanding::before_live(place(FrameKind::Item, 27).map(|place| place.position), 25);
+        assert!(!standing.admits(place(FrameKind::Live, 25)) && !standing.admits(place(FrameKind::Item, 27)));
+        assert!(standing.admits(place(FrameKind::Item, 28)) && standing.admits(place(FrameKind::Live, 28)));
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! The answer to such a query depends on the operation, its variables, what the caller may see, the position of the
 //! log, and the number of changes to users and groups. It also depends on the day, if it counts what was created and
-//! resolved since midnight. The key and the [`Standing`] hold all of these, so no answer has to be invalidated: when
+//! resolved since midnight. The key and the [`AnswersFrom`] hold all of these, so no answer has to be invalidated: when
 //! the log moves on, the next request finds no answer. As for every read of the board, the end of the log is read
 //! before an answer is given: no answer is older than the log was when the request came.
 //!
@@ -18,10 +18,10 @@ use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderValue, header};
 use sha2::{Digest, Sha256};
 
-use super::key::Key;
+use super::key::ShareKey;
 use crate::domain::position::Position;
 use crate::domain::{Error, Result};
-use crate::server::edge::response::Body;
+use crate::server::edge::response::ResponseBody;
 use crate::server::execution::answer_memory::AnswerSettings;
 use crate::server::execution::executor::Executor;
 use crate::server::operation::{Executed, Ready, endpoint::Endpoint, execute, words::Words};
@@ -37,19 +37,19 @@ const ANSWER_BYTES: usize = 512 << 10;
 const ENTRY_BYTES: usize = 256;
 
 /// The position of the board, and the number of changes to users and groups.
-type Standing = (Position, u64);
+type AnswersFrom = (Position, u64);
 
 /// The kept answers of one position of the log. Clones share them.
 #[derive(Clone)]
 pub(in crate::server) struct SharedAnswers {
-    kept: Arc<Mutex<Kept>>,
+    kept: Arc<Mutex<KeptAnswer>>,
     given_again: Arc<AtomicU64>,
 }
 
 #[derive(Default)]
-struct Kept {
-    at: Option<Standing>,
-    answers: HashMap<Key, SharedAnswer>,
+struct KeptAnswer {
+    at: Option<AnswersFrom>,
+    answers: HashMap<ShareKey, SharedAnswer>,
     bytes: usize,
 }
 
@@ -73,12 +73,12 @@ pub(in crate::server) enum Made {
 }
 
 /// Returns the key of a query whose answer may be shared; `None` if it may not.
-pub(in crate::server) fn key<E: Endpoint>(endpoint: &E, ready: &Ready<E::Viewer>) -> Option<Key> {
+pub(in crate::server) fn key<E: Endpoint>(endpoint: &E, ready: &Ready<E::Viewer>) -> Option<ShareKey> {
     if !ready.is_for_the_board() {
         return None;
     }
     let words = Words::of(ready.canonical.clone(), &ready.variables);
-    Some(Key::of_query(ready, &endpoint.sight(&ready.viewer, &words)?))
+    Some(ShareKey::of_query(ready, &endpoint.sight(&ready.viewer, &words)?))
 }
 
 impl SharedAnswers {
@@ -93,7 +93,7 @@ impl SharedAnswers {
         executor: &Executor,
         endpoint: &E,
         ready: Ready<E::Viewer>,
-        key: Key,
+        key: ShareKey,
         held: Option<&HeaderMap>,
     ) -> Result<Made> {
         if let Some(made) = self.find(endpoint, &key, held).await {
@@ -115,7 +115,7 @@ impl SharedAnswers {
 
     /// Finds the answer kept for this key at the end of the log. Reads the end of the log only if there may be such an
     /// answer.
-    async fn find<E: Endpoint>(&self, endpoint: &E, key: &Key, held: Option<&HeaderMap>) -> Option<Made> {
+    async fn find<E: Endpoint>(&self, endpoint: &E, key: &ShareKey, held: Option<&HeaderMap>) -> Option<Made> {
         if held.is_none() && !self.kept().answers.contains_key(key) {
             return None;
         }
@@ -131,8 +131,9 @@ impl SharedAnswers {
     }
 
     /// Keeps an answer for later requests, if it is of the newest position.
-    fn keep(&self, key: Key, at: Standing, answer: &Answer) -> Result<SharedAnswer> {
-        let json = serde_json::to_vec(&Body(answer)).map_err(|error| Error::fault("writing an answer", error))?;
+    fn keep(&self, key: ShareKey, at: AnswersFrom, answer: &Answer) -> Result<SharedAnswer> {
+        let json =
+            serde_json::to_vec(&ResponseBody(answer)).map_err(|error| Error::fault("writing an answer", error))?;
         let answer = SharedAnswer { json: json.into(), tag: tag(&key, &at) };
         let bytes = answer.json.len() + ENTRY_BYTES;
         let mut kept = self.kept();
@@ -143,7 +144,7 @@ impl SharedAnswers {
             }) {
                 return Ok(answer);
             }
-            *kept = Kept { at: Some(at), ..Kept::default() };
+            *kept = KeptAnswer { at: Some(at), ..KeptAnswer::default() };
         }
         if answer.json.len() <= ANSWER_BYTES && kept.bytes + bytes <= KEPT_BYTES {
             kept.bytes += bytes;
@@ -154,13 +155,13 @@ impl SharedAnswers {
         Ok(answer)
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
+    fn kept(&self) -> MutexGuard<'_, KeptAnswer> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Returns a weak tag: the answers of two media types have one body.
-fn tag(key: &Key, (position, accounts): &Standing) -> HeaderValue {
+fn tag(key: &ShareKey, (position, accounts): &AnswersFrom) -> HeaderValue {
     let mut hash = Sha256::new();
     // Another version may write an equal answer in other bytes.
     hash.update(env!("CARGO_PKG_VERSION"));

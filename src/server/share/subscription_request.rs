@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use async_graphql::{Name, PathSegment, Pos, Request, Response, Value, Variables};
 
-use super::key::Key;
+use super::key::ShareKey;
 use crate::domain::position::Position;
 use crate::graphql::packed::pack;
-use crate::realtime::budget::Written;
+use crate::realtime::budget::RequestSize;
 use crate::server::operation::effort::Effort;
 use crate::server::operation::operations::{Canonical, POSITION};
 use crate::server::operation::words::Words;
@@ -59,7 +59,7 @@ pub(super) struct Reading<V> {
     /// The position where the client wants to begin.
     pub(super) start: Start,
     /// The key under which the stream may be shared; `None` if it may not.
-    pub(super) key: Option<Key>,
+    pub(super) key: Option<ShareKey>,
 }
 
 /// Returns the name of a subscription's root field.
@@ -114,14 +114,14 @@ impl SubscriptionRequest {
     }
 
     /// Returns the key of this request for callers of this scope.
-    pub(super) fn key(&self, scope: &[u8]) -> Key {
+    pub(super) fn key(&self, scope: &[u8]) -> ShareKey {
         let given = |name: &Name| self.variables.iter().find(|(given, _)| given == name).map(|(_, value)| value);
-        Key::of(&self.canonical, scope, given)
+        ShareKey::of(&self.canonical, scope, given)
     }
 
     /// Returns the length of the request's text.
-    pub(super) fn written(&self) -> Written {
-        Written(self.written)
+    pub(super) fn written(&self) -> RequestSize {
+        RequestSize(self.written)
     }
 
     /// Makes the request that goes on from a position; `None` begins where the client asked.

@@ -6,11 +6,11 @@
 use async_graphql::{Response, ServerError};
 use serde::Serialize;
 
-use super::incoming::{ClientMessage, Incoming};
+use super::incoming::{ClientMessage, IncomingMessage};
 use super::outgoing::text;
 use crate::domain::{Error, Result};
 use crate::graphql::error::server_error;
-use crate::server::edge::response::Body;
+use crate::server::edge::response::ResponseBody;
 
 /// The subprotocol's name. The library of this name does not speak it.
 pub(super) const SUBPROTOCOL: &str = "graphql-ws";
@@ -20,13 +20,13 @@ pub(super) const KEEP_ALIVE: &str = r#"{"type":"ka"}"#;
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Outgoing<'a> {
+enum LegacyWsMessage<'a> {
     ConnectionError {
         payload: Option<&'a ServerError>,
     },
     Data {
         id: &'a str,
-        payload: Body<'a>,
+        payload: ResponseBody<'a>,
     },
     Error {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -39,46 +39,46 @@ enum Outgoing<'a> {
 }
 
 pub(super) fn data(id: &str, answer: &Response) -> Result<String> {
-    text(&Outgoing::Data { id, payload: Body(answer) })
+    text(&LegacyWsMessage::Data { id, payload: ResponseBody(answer) })
 }
 
 /// The payload is one error: clients read its `message`.
 pub(super) fn error(id: Option<&str>, errors: &[ServerError]) -> Result<String> {
-    text(&Outgoing::Error { id, payload: errors.first() })
+    text(&LegacyWsMessage::Error { id, payload: errors.first() })
 }
 
 pub(super) fn complete(id: &str) -> Result<String> {
-    text(&Outgoing::Complete { id })
+    text(&LegacyWsMessage::Complete { id })
 }
 
 pub(super) fn connection_error(errors: &[ServerError]) -> Result<String> {
-    text(&Outgoing::ConnectionError { payload: errors.first() })
+    text(&LegacyWsMessage::ConnectionError { payload: errors.first() })
 }
 
 /// Reads a message. An unreadable message is answered and has no other effect.
-pub(super) fn read(text: &str) -> std::result::Result<Incoming, String> {
+pub(super) fn read(text: &str) -> std::result::Result<IncomingMessage, String> {
     let Some(message) = ClientMessage::read(text) else {
         return answer(connection_error(&invalid("the message is not a JSON object")));
     };
     let kind = message.kind();
     let read = match kind.as_deref() {
-        Some("connection_init") => message.init().map(Incoming::Init),
+        Some("connection_init") => message.init().map(IncomingMessage::Init),
         Some("start") => start(&message),
-        Some("stop") => message.id().map(Incoming::Complete),
-        Some("connection_terminate") => Ok(Incoming::Terminate),
+        Some("stop") => message.id().map(IncomingMessage::Complete),
+        Some("connection_terminate") => Ok(IncomingMessage::Terminate),
         _ => Err("Invalid message type!".into()),
     };
     read.or_else(|reason| answer(error(message.any_id().as_deref(), &invalid(&reason))))
 }
 
-fn start(message: &ClientMessage<'_>) -> std::result::Result<Incoming, String> {
-    Ok(Incoming::Subscribe(message.id()?, message.parameters()?))
+fn start(message: &ClientMessage<'_>) -> std::result::Result<IncomingMessage, String> {
+    Ok(IncomingMessage::Subscribe(message.id()?, message.parameters()?))
 }
 
 fn invalid(reason: &str) -> [ServerError; 1] {
     [server_error(Error::invalid("message", reason))]
 }
 
-fn answer(text: Result<String>) -> std::result::Result<Incoming, String> {
-    text.map(Incoming::Answer).map_err(|error| error.to_string())
+fn answer(text: Result<String>) -> std::result::Result<IncomingMessage, String> {
+    text.map(IncomingMessage::Answer).map_err(|error| error.to_string())
 }

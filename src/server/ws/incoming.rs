@@ -10,7 +10,7 @@ use crate::server::operation::json_size::{self, ASIDE_VALUES_MAX};
 use crate::server::operation::parameters::Parameters;
 
 /// A message of the client.
-pub(super) enum Incoming {
+pub(super) enum IncomingMessage {
     Init(Option<Map<String, Value>>),
     /// An operation, or the error that answers its request.
     Subscribe(String, Result<Parameters>),

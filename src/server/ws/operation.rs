@@ -17,19 +17,20 @@ use crate::server::operation::parameters::Parameters;
 use crate::server::operation::{prepare, refused};
 use crate::server::served::Served;
 use crate::server::share::client_subscription::ClientSubscription;
-use crate::server::share::frame::Item;
+use crate::server::share::frame::StreamItem;
 
 /// A subscription that the client believes to be open broke off: its socket has to be closed, so that the client
 /// reconnects. After `complete` no client would reconnect, because it means that nothing more comes.
-pub(super) struct Broken;
+pub(super) struct BrokenSubscription;
 
-/// Runs an operation to its end, with all messages through the outbox. Returns [`Broken`] if the operation broke off.
+/// Runs an operation to its end, with all messages through the outbox. Returns [`BrokenSubscription`] if the operation
+/// broke off.
 pub(super) async fn operate<E: Endpoint>(
     served: Arc<Served<E>>,
     account: Option<String>,
     parameters: Box<Parameters>,
     outbox: OperationOutbox,
-) -> Option<Broken> {
+) -> Option<BrokenSubscription> {
     let run = caught(run(&served, account, parameters, &outbox)).await;
     match run.and_then(|ran| ran) {
         Ok(broken) => broken,
@@ -45,7 +46,7 @@ async fn run<E: Endpoint>(
     account: Option<String>,
     parameters: Box<Parameters>,
     outbox: &OperationOutbox,
-) -> Result<Option<Broken>> {
+) -> Result<Option<BrokenSubscription>> {
     // Each part is on the heap while it lasts, because a task keeps the memory for its largest state for ever. There is
     // a task for each subscription. Nearly all are members of groups and need next to nothing.
     let Some(mut subscription) = Box::pin(begin(served, account, parameters, outbox)).await? else {
@@ -60,9 +61,9 @@ async fn run<E: Endpoint>(
             }
         }
         match Box::pin(subscription.next()).await? {
-            Some(Item::Next(payload)) => Box::pin(outbox.next_of(&payload)).await,
-            Some(Item::Refused(errors)) => break Some(errors),
-            Some(Item::Broken) => return Ok(Some(Broken)),
+            Some(StreamItem::Next(payload)) => Box::pin(outbox.next_of(&payload)).await,
+            Some(StreamItem::Refused(errors)) => break Some(errors),
+            Some(StreamItem::Broken) => return Ok(Some(BrokenSubscription)),
             None => break None,
         }
     };

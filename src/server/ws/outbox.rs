@@ -15,11 +15,11 @@ use tokio::time::Instant;
 use super::subprotocol::Subprotocol;
 use crate::domain::Result;
 use crate::server::execution::answer_memory::AnswerRoom;
-use crate::server::share::frame::Item;
-use crate::server::share::member::{Member, MemberEvent, Standing};
+use crate::server::share::frame::StreamItem;
+use crate::server::share::member::{Member, MemberEvent, MemberStanding};
 
 /// One use of an operation's id. The client may use the same id again for another operation.
-pub(super) struct Operation {
+pub(super) struct OperationUse {
     pub(super) id: String,
     subprotocol: Subprotocol,
     /// The beginning of a result message. The payload and a brace complete it.
@@ -28,7 +28,7 @@ pub(super) struct Operation {
     completed: AtomicBool,
 }
 
-impl Operation {
+impl OperationUse {
     pub(super) fn new(subprotocol: Subprotocol, id: String) -> Self {
         let envelope = subprotocol.envelope(&id);
         Self { id, subprotocol, envelope, completed: AtomicBool::new(false) }
@@ -64,7 +64,7 @@ pub(super) struct Outbox {
 
 /// A message of an operation in the outbox.
 pub(super) struct Queued {
-    pub(super) operation: Arc<Operation>,
+    pub(super) operation: Arc<OperationUse>,
     pub(super) content: Content,
     pub(super) since: Instant,
     /// The message's permits of the outbox's bytes, returned when the writer takes the message.
@@ -93,7 +93,7 @@ pub(super) struct Handover {
 /// How a member returns from the writer.
 pub(super) enum Returned {
     /// The member fell behind the tail of its group, or was recalled; it stands here.
-    Behind(Standing),
+    Behind(MemberStanding),
     /// The stream was refused with these errors.
     Refused(Arc<[ServerError]>),
     /// The stream is complete.
@@ -107,21 +107,21 @@ impl Outbox {
     }
 
     /// Returns the outbox for one operation.
-    pub(super) fn of(&self, operation: Arc<Operation>) -> OperationOutbox {
+    pub(super) fn of(&self, operation: Arc<OperationUse>) -> OperationOutbox {
         OperationOutbox { operation, outbox: self.clone() }
     }
 }
 
 /// The outbox of a socket, for one operation.
 pub(super) struct OperationOutbox {
-    operation: Arc<Operation>,
+    operation: Arc<OperationUse>,
     outbox: Outbox,
 }
 
 impl OperationOutbox {
     /// Queues the single answer of an operation. The answer keeps its room until it is written.
     pub(super) async fn answer(&self, answer: &Response, mut room: AnswerRoom) -> Result<()> {
-        let Operation { subprotocol, id, .. } = &*self.operation;
+        let OperationUse { subprotocol, id, .. } = &*self.operation;
         let text = subprotocol.next(id, answer)?;
         room.fit(text.len());
         self.put_with(Content::Next(text), Some(room)).await;
@@ -134,13 +134,13 @@ impl OperationOutbox {
     }
 
     pub(super) async fn error(&self, errors: &[ServerError]) -> Result<()> {
-        let Operation { subprotocol, id, .. } = &*self.operation;
+        let OperationUse { subprotocol, id, .. } = &*self.operation;
         self.put(Content::Last(subprotocol.error(id, errors)?)).await;
         Ok(())
     }
 
     pub(super) async fn complete(&self) -> Result<()> {
-        let Operation { subprotocol, id, .. } = &*self.operation;
+        let OperationUse { subprotocol, id, .. } = &*self.operation;
         self.put(Content::Last(subprotocol.complete(id)?)).await;
         Ok(())
     }
@@ -189,15 +189,15 @@ impl OperationOutbox {
 
 /// The members that the writer of a socket serves, in rotation.
 #[derive(Default)]
-pub(super) struct Handed(VecDeque<(Arc<Operation>, Handover)>);
+pub(super) struct Handed(VecDeque<(Arc<OperationUse>, Handover)>);
 
 impl Handed {
-    pub(super) fn add(&mut self, operation: Arc<Operation>, handover: Handover) {
+    pub(super) fn add(&mut self, operation: Arc<OperationUse>, handover: Handover) {
         self.0.push_back((operation, handover));
     }
 
     /// Gives the member of an operation back, if it is still here.
-    pub(super) fn recall(&mut self, operation: &Arc<Operation>) {
+    pub(super) fn recall(&mut self, operation: &Arc<OperationUse>) {
         let Some(at) = self.0.iter().position(|(held, _)| Arc::ptr_eq(held, operation)) else { return };
         if let Some((_, Handover { member, back })) = self.0.remove(at) {
             back.send(Returned::Behind(member.standing())).unwrap_or_default();
@@ -221,13 +221,13 @@ impl Handed {
                     self.0.push_back((operation, handover));
                     continue;
                 }
-                Poll::Ready(MemberEvent::Item(Item::Next(payload))) => {
+                Poll::Ready(MemberEvent::Item(StreamItem::Next(payload))) => {
                     let text = operation.next_of(&payload);
                     self.0.push_back((operation, handover));
                     return Poll::Ready(text);
                 }
-                Poll::Ready(MemberEvent::Item(Item::Refused(errors))) => Returned::Refused(errors),
-                Poll::Ready(MemberEvent::Item(Item::Broken)) => Returned::Behind(handover.member.standing()),
+                Poll::Ready(MemberEvent::Item(StreamItem::Refused(errors))) => Returned::Refused(errors),
+                Poll::Ready(MemberEvent::Item(StreamItem::Broken)) => Returned::Behind(handover.member.standing()),
                 Poll::Ready(MemberEvent::Behind) => Returned::Behind(handover.member.standing()),
                 Poll::Ready(MemberEvent::Ended) => Returned::Ended,
             };

@@ -14,10 +14,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::ending::Ending;
-use super::incoming::Incoming;
-use super::operation::{Broken, operate};
-use super::outbox::{Operation, Outbox};
-use super::socket_state::{Active, Control, Socket};
+use super::incoming::IncomingMessage;
+use super::operation::{BrokenSubscription, operate};
+use super::outbox::{OperationUse, Outbox};
+use super::socket_state::{Control, OpenOperation, Socket};
 use super::subprotocol::Subprotocol;
 use crate::domain::{Error, Result};
 use crate::graphql::error::refuse;
@@ -29,7 +29,7 @@ use crate::server::operation::parameters::Parameters;
 use crate::server::served::Served;
 
 /// Reads the messages of the client, and starts and ends operations.
-pub(super) struct Reader<'s, E: Endpoint> {
+pub(super) struct MessageReader<'s, E: Endpoint> {
     pub(super) socket: &'s Socket,
     pub(super) place: &'s mut Admission,
     pub(super) served: Arc<Served<E>>,
@@ -40,13 +40,13 @@ pub(super) struct Reader<'s, E: Endpoint> {
     pub(super) admission: Option<BoxFuture<'static, Result<E::Viewer>>>,
     pub(super) init_received: bool,
     /// The tasks of the open operations. An operation that breaks off ends the socket.
-    pub(super) operations: JoinSet<Option<Broken>>,
+    pub(super) operations: JoinSet<Option<BrokenSubscription>>,
     pub(super) controls: mpsc::Sender<Box<Control>>,
     pub(super) control_bytes: Arc<Semaphore>,
     pub(super) outbox: Outbox,
 }
 
-impl<E: Endpoint> Reader<'_, E> {
+impl<E: Endpoint> MessageReader<'_, E> {
     /// Reads until the socket ends.
     pub(super) async fn run(&mut self, stream: &mut SplitStream<WebSocket>) -> Ending {
         // Until `connection_init` this is the client's deadline for it, afterwards the time of the next keep-alive
@@ -63,7 +63,7 @@ impl<E: Endpoint> Reader<'_, E> {
                     self.alarm()
                 }
                 Some(done) = self.operations.join_next() => match done {
-                    Ok(Some(Broken)) => Err(Ending::close(1013, "the desk could not read on, come back")),
+                    Ok(Some(BrokenSubscription)) => Err(Ending::close(1013, "the desk could not read on, come back")),
                     _ => Ok(()),
                 },
             };
@@ -92,28 +92,30 @@ impl<E: Endpoint> Reader<'_, E> {
         }
     }
 
-    fn message(&mut self, message: Incoming) -> std::result::Result<(), Ending> {
+    fn message(&mut self, message: IncomingMessage) -> std::result::Result<(), Ending> {
         match message {
-            Incoming::Init(_) if self.init_received => Err(Ending::close(4429, "Too many initialisation requests")),
-            Incoming::Init(payload) => {
+            IncomingMessage::Init(_) if self.init_received => {
+                Err(Ending::close(4429, "Too many initialisation requests"))
+            }
+            IncomingMessage::Init(payload) => {
                 self.init_received = true;
                 self.admit(payload)
             }
-            Incoming::Subscribe(id, parameters) => self.subscribe(id, parameters),
-            Incoming::Complete(id) => match self.end(&id) {
+            IncomingMessage::Subscribe(id, parameters) => self.subscribe(id, parameters),
+            IncomingMessage::Complete(id) => match self.end(&id) {
                 true => self.subprotocol.confirmed(&id).map_or(Ok(()), |text| self.say(text)),
                 false => Ok(()),
             },
-            Incoming::Answer(text) => self.say(text),
-            Incoming::Nothing => Ok(()),
-            Incoming::Terminate => Err(Ending::close(1000, "")),
+            IncomingMessage::Answer(text) => self.say(text),
+            IncomingMessage::Nothing => Ok(()),
+            IncomingMessage::Terminate => Err(Ending::close(1000, "")),
         }
     }
 
     /// Ends an operation at the client's request; returns whether it was open.
     fn end(&self, id: &str) -> bool {
         let ended = self.socket.active().remove(id);
-        if let Some(Active { operation, task }) = &ended {
+        if let Some(OpenOperation { operation, task }) = &ended {
             operation.complete();
             task.abort();
         }
@@ -205,11 +207,11 @@ impl<E: Endpoint> Reader<'_, E> {
                 return self.say(self.subprotocol.error(&id, &refuse(error).errors).unwrap_or_default());
             }
         };
-        let operation = Arc::new(Operation::new(self.subprotocol, id.clone()));
+        let operation = Arc::new(OperationUse::new(self.subprotocol, id.clone()));
         let outbox = self.outbox.of(operation.clone());
         let parameters = Box::new(parameters);
         let task = self.operations.spawn(operate(self.served.clone(), self.account.clone(), parameters, outbox));
-        active.insert(id, Active { operation, task });
+        active.insert(id, OpenOperation { operation, task });
         Ok(())
     }
 

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use super::ending::Ending;
 use super::outbox::{Handed, Outbox};
-use super::reader::Reader;
+use super::reader::MessageReader;
 use super::socket_state::Socket;
 use super::subprotocol::Subprotocol;
 use super::writer::{Writer, own_messages};
@@ -40,7 +40,7 @@ const CONTROL_LARGEST: usize = 2;
 const MOST_BYTES: usize = (u32::MAX >> 3) as usize;
 
 /// The peer, as far as the upgrade request describes it.
-pub(super) struct Peer {
+pub(super) struct SocketPeer {
     pub(super) subprotocol: Subprotocol,
     /// The account that the header names.
     pub(super) account: Option<String>,
@@ -50,8 +50,8 @@ pub(super) struct Peer {
 }
 
 /// Serves a socket until it ends.
-pub(super) async fn serve<E: Endpoint>(socket: WebSocket, served: Served<E>, peer: Peer) {
-    let Peer { subprotocol, account, mut place, _busy } = peer;
+pub(super) async fn serve<E: Endpoint>(socket: WebSocket, served: Served<E>, peer: SocketPeer) {
+    let SocketPeer { subprotocol, account, mut place, _busy } = peer;
     let settings = served.settings.socket.clone();
     let mut shutdown = served.shutdown.clone();
     let (mut sink, mut stream) = socket.split();
@@ -59,7 +59,7 @@ pub(super) async fn serve<E: Endpoint>(socket: WebSocket, served: Served<E>, pee
     let (outbox, queue) = Outbox::new(settings.outbox_messages, settings.outbox_bytes.clamp(1, MOST_BYTES));
     let socket = Socket::default();
 
-    let mut reader = Reader {
+    let mut reader = MessageReader {
         socket: &socket,
         place: &mut place,
         served: Arc::new(served),

@@ -6,7 +6,7 @@
 use async_graphql::{Response, ServerError};
 use serde_json::Value;
 
-use super::incoming::Incoming;
+use super::incoming::IncomingMessage;
 use super::{graphql_transport_ws as current, graphql_ws as legacy};
 use crate::domain::{Error, Result};
 use crate::graphql::error::server_error;
@@ -35,7 +35,7 @@ impl Subprotocol {
     }
 
     /// Reads a message; the error is the reason to close the socket.
-    pub(super) fn read(self, text: &str) -> std::result::Result<Incoming, String> {
+    pub(super) fn read(self, text: &str) -> std::result::Result<IncomingMessage, String> {
         match self {
             Self::Current => current::read(text),
             Self::Legacy => legacy::read(text),

@@ -6,7 +6,7 @@ use axum::extract::ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection};
 use axum::http::{HeaderMap, StatusCode, header::SEC_WEBSOCKET_PROTOCOL};
 use axum::response::Response;
 
-use super::socket::{Peer, serve};
+use super::socket::{SocketPeer, serve};
 use super::subprotocol::Subprotocol;
 use crate::domain::Error;
 use crate::server::edge::actor::actor;
@@ -54,7 +54,7 @@ pub(in crate::server) fn upgrade<E: Endpoint>(
         Ok(admission) => admission,
         Err(error) => return refusal(StatusCode::SERVICE_UNAVAILABLE, error),
     };
-    let peer = Peer { subprotocol, account, place: admission, _busy: busy };
+    let peer = SocketPeer { subprotocol, account, place: admission, _busy: busy };
     upgrade.on_upgrade(async move |socket| serve(socket, served, peer).await)
 }
 

@@ -33,7 +33,7 @@ impl Transaction {
     /// waits for locks are bounded (PostgreSQL). Before the savepoint no statement may wait for a lock.
     pub(in crate::storage) async fn begin_command(&self, statement: Duration) -> Result<(), DbErr> {
         let mut held = self.held.lock().await;
-        if held.too_long || held.standing != Standing::Open {
+        if held.too_long || held.standing != ConnectionState::Open {
             return Err(broken());
         }
         (held.statement, held.savepoint_due) = (statement, true);
@@ -51,16 +51,16 @@ impl Transaction {
         let mut held = self.held.lock().await;
         if held.savepoint_due {
             // The command has only sent reads. After a failed read there is no savepoint to return to.
-            if held.standing != Standing::Open {
+            if held.standing != ConnectionState::Open {
                 return Err(broken());
             }
             self.deferred().take_back_command(true);
             return Ok(());
         }
-        if !held.savepoint || !matches!(held.standing, Standing::Open | Standing::Failed) {
+        if !held.savepoint || !matches!(held.standing, ConnectionState::Open | ConnectionState::Failed) {
             return Err(broken());
         }
-        held.standing = Standing::Asking;
+        held.standing = ConnectionState::Asking;
         held.too_long = false;
         self.run_in(&mut held, TAKE_BACK).await?;
         self.deferred().take_back_command(false);
@@ -77,7 +77,7 @@ impl Transaction {
         }
         let mut held = self.turn_apart().await?;
         if !held.savepoint {
-            held.standing = Standing::Open;
+            held.standing = ConnectionState::Open;
             held.interrupt.never();
             return Ok(());
         }
@@ -127,7 +127,7 @@ impl Transaction {
     /// Sends the deferred rows now.
     async fn send_deferred(&self) -> Result<(), DbErr> {
         let mut held = self.turn().await?;
-        held.standing = Standing::Open;
+        held.standing = ConnectionState::Open;
         held.interrupt.never();
         Ok(())
     }

@@ -8,7 +8,7 @@ use sea_orm::{DbErr, ExecResult, QueryResult, Statement};
 use sea_query_sqlx::SqlxValues;
 
 use super::super::interrupt::{Interrupt, STEPS};
-use super::super::kept::Taken;
+use super::super::kept::TakenConnection;
 use super::{Purpose, asked};
 
 /// Begins a transaction of PostgreSQL that writes, and returns its id, by which [`Conn::commit`] asks for its outcome.
@@ -27,8 +27,8 @@ const COPY_BYTES: usize = 256 << 10;
 
 /// A connection to either database.
 pub(super) enum Conn {
-    Sqlite(Taken<Sqlite>),
-    Postgres(Taken<Postgres>),
+    Sqlite(TakenConnection<Sqlite>),
+    Postgres(TakenConnection<Postgres>),
 }
 
 impl Conn {

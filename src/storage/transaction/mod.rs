@@ -48,7 +48,7 @@ pub(super) enum Purpose {
 }
 
 /// A connection on which BEGIN has succeeded, and PostgreSQL's id of a transaction that writes.
-pub(super) struct Begun {
+pub(super) struct BegunTransaction {
     held: Held,
     transaction: Option<String>,
 }
@@ -66,7 +66,7 @@ pub(super) struct Care {
     pub(super) trouble: Option<Trouble>,
 }
 
-impl Begun {
+impl BegunTransaction {
     pub(super) fn under(mut self, backend: DbBackend, care: Care) -> Transaction {
         self.held.doubt = care.bound.as_ref().map(|(_, doubt)| doubt.clone());
         Transaction {
@@ -113,14 +113,14 @@ impl Transaction {
         let mut held = self.held.into_inner();
         let deferred = self.deferred.into_inner();
         // Deferred rows would be lost.
-        if held.standing != Standing::Open || !deferred.is_empty() {
+        if held.standing != ConnectionState::Open || !deferred.is_empty() {
             return Err(Unsaved::Nothing(broken()));
         }
-        held.standing = Standing::Asking;
+        held.standing = ConnectionState::Asking;
         let conn = held.conn().map_err(Unsaved::Nothing)?;
         match bounded(&self.care, conn.commit(self.transaction.as_deref())).await {
             Ok(true) => {
-                held.standing = Standing::Ended;
+                held.standing = ConnectionState::Ended;
                 if let Some(trouble) = &self.care.trouble {
                     trouble.clear();
                 }
@@ -187,7 +187,7 @@ impl Transaction {
         if held.too_long {
             return Err(self.too_long(&held));
         }
-        if held.standing != Standing::Open {
+        if held.standing != ConnectionState::Open {
             return Err(broken());
         }
         held.ask();
@@ -206,10 +206,10 @@ impl Transaction {
     ) -> Result<T, DbErr> {
         held.interrupt.never();
         held.standing = match &answer {
-            Ok(_) if held.once => Standing::Ended,
-            Ok(_) => Standing::Open,
-            Err(error) if fault::leaves_transaction(error) => Standing::Failed,
-            Err(_) => Standing::Asking,
+            Ok(_) if held.once => ConnectionState::Ended,
+            Ok(_) => ConnectionState::Open,
+            Err(error) if fault::leaves_transaction(error) => ConnectionState::Failed,
+            Err(_) => ConnectionState::Asking,
         };
         if let (Some(trouble), Err(error)) = (&self.care.trouble, &answer) {
             trouble.note(error);
@@ -279,7 +279,7 @@ impl ConnectionTrait for Apart<'_> {
 
 /// The known state of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+enum ConnectionState {
     /// The connection is in a transaction, and every statement of it succeeded.
     Open,
     /// The connection has not answered yet, or its answer leaves its state unknown.
@@ -294,7 +294,7 @@ enum Standing {
 /// otherwise.
 struct Held {
     conn: Option<Conn>,
-    standing: Standing,
+    standing: ConnectionState,
     doubt: Option<Doubt>,
     /// Interrupts the running statement (SQLite).
     interrupt: Interrupt,
@@ -314,7 +314,7 @@ impl Held {
     fn new(conn: Conn, statement: Duration) -> Self {
         Self {
             conn: Some(conn),
-            standing: Standing::Asking,
+            standing: ConnectionState::Asking,
             doubt: None,
             interrupt: Interrupt::new(),
             statement,
@@ -327,7 +327,7 @@ impl Held {
 
     /// Marks the connection as busy, and starts the timeout of the statement.
     fn ask(&mut self) {
-        self.standing = Standing::Asking;
+        self.standing = ConnectionState::Asking;
         self.interrupt.after(self.statement);
     }
 
@@ -342,10 +342,10 @@ impl Held {
     }
 
     async fn rollback(mut self) {
-        if !matches!(self.standing, Standing::Open | Standing::Failed) {
+        if !matches!(self.standing, ConnectionState::Open | ConnectionState::Failed) {
             return;
         }
-        self.standing = Standing::Asking;
+        self.standing = ConnectionState::Asking;
         self.end().await;
     }
 
@@ -357,7 +357,7 @@ impl Held {
             Some(doubt) => doubt.bound(PING, rolled_back).await,
         };
         match answer {
-            Ok(_) => self.standing = Standing::Ended,
+            Ok(_) => self.standing = ConnectionState::Ended,
             Err(error) => debug!(%error, "a connection that cannot roll back is closed"),
         }
     }
@@ -366,13 +366,13 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         let Some(mut conn) = self.conn.take() else { return };
-        if self.standing == Standing::Asking {
+        if self.standing == ConnectionState::Asking {
             self.interrupt.now();
         }
         match (self.standing, Handle::try_current()) {
-            (Standing::Ended, _) => conn.lay_down(),
-            (Standing::Open, _) if self.once => conn.lay_down(),
-            (Standing::Open | Standing::Failed, Ok(runtime)) => {
+            (ConnectionState::Ended, _) => conn.lay_down(),
+            (ConnectionState::Open, _) if self.once => conn.lay_down(),
+            (ConnectionState::Open | ConnectionState::Failed, Ok(runtime)) => {
                 // A runtime that shuts down drops this task at once. The connection is then closed, not given to
                 // another task.
                 let mut held = Self::new(conn, self.statement);

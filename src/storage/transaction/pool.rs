@@ -5,9 +5,9 @@ use std::time::Duration;
 use sea_orm::sqlx::{self, Postgres, Sqlite};
 use sea_orm::{ConnAcquireErr, DbBackend, DbErr, QueryResult, RuntimeErr, Statement};
 
-use super::super::kept::Kept;
+use super::super::kept::KeptConnections;
 use super::conn::Conn;
-use super::{Begun, Held, Purpose, Standing, asked};
+use super::{BegunTransaction, ConnectionState, Held, Purpose, asked};
 
 /// Flags: all tables, even if this connection has not read them (`0x10000`); bounded work (`0x10`); ANALYZE if useful
 /// (`0x2`).
@@ -16,8 +16,8 @@ const OPTIMIZE: &str = "PRAGMA optimize = 0x10012";
 /// The connections to one database.
 #[derive(Clone, Debug)]
 pub(in crate::storage) enum Pool {
-    Sqlite(Kept<Sqlite>),
-    Postgres(Kept<Postgres>),
+    Sqlite(KeptConnections<Sqlite>),
+    Postgres(KeptConnections<Postgres>),
 }
 
 impl Pool {
@@ -30,14 +30,18 @@ impl Pool {
 
     /// Takes a connection and begins on it, with this statement timeout. If the call is dropped early, its connection
     /// never returns to others inside a transaction.
-    pub(in crate::storage) async fn begin(&self, purpose: Purpose, statement: Duration) -> Result<Begun, DbErr> {
+    pub(in crate::storage) async fn begin(
+        &self,
+        purpose: Purpose,
+        statement: Duration,
+    ) -> Result<BegunTransaction, DbErr> {
         let mut held = Held::new(self.take().await?, statement);
         held.once = matches!(purpose, Purpose::Ask | Purpose::Follow);
         held.heed().await?;
         let conn = held.conn()?;
         let transaction = conn.begin(purpose, statement).await.map_err(asked)?;
-        held.standing = Standing::Open;
-        Ok(Begun { held, transaction })
+        held.standing = ConnectionState::Open;
+        Ok(BegunTransaction { held, transaction })
     }
 
     /// Runs one statement outside a transaction: it is its own snapshot.
@@ -46,7 +50,7 @@ impl Pool {
         held.once = true;
         held.heed().await?;
         let answer = held.conn()?.one(statement).await?;
-        held.standing = Standing::Ended;
+        held.standing = ConnectionState::Ended;
         Ok(answer)
     }
 

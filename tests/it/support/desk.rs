@@ -15,7 +15,7 @@ use watchfloor::domain::clock::Clock;
 use watchfloor::domain::policy::Policies;
 use watchfloor::domain::signing::DeskKey;
 use watchfloor::realtime::RealtimeLimits;
-use watchfloor::realtime::feed::Source;
+use watchfloor::realtime::feed::FeedSource;
 use watchfloor::server::settings::Settings;
 use watchfloor::server::{Desk, router};
 use watchfloor::storage::{Objects, Store, StoreOptions, Watch};
@@ -39,7 +39,7 @@ pub(crate) struct Options {
     pub(crate) ring: RealtimeLimits,
     pub(crate) heartbeat: Duration,
     pub(crate) settings: Settings,
-    pub(crate) limits: watchfloor::graphql::Limits,
+    pub(crate) limits: watchfloor::graphql::ApiLimits,
     pub(crate) clock: Clock,
     /// The policies of the desk.
     pub(crate) policies: Policies,
@@ -59,7 +59,7 @@ impl Default for Options {
             ring: RealtimeLimits { changes: 1_000, bytes: 16 << 20, incidents: 100_000 },
             heartbeat: Duration::from_secs(10),
             settings: Settings::default(),
-            limits: watchfloor::graphql::Limits::default(),
+            limits: watchfloor::graphql::ApiLimits::default(),
             clock: Clock::manual(monday()),
             policies: Policies::default(),
             watch: None,
@@ -118,7 +118,7 @@ impl TestDesk {
         let objects = options.objects.unwrap_or_else(|| Objects::in_folder(attachments.path().to_owned()));
         let app = app.with_objects(objects);
         let jobs = tokio::spawn(app.clone().work_on_jobs());
-        let source = Source { store, hub: app.hub.clone(), heartbeat: options.heartbeat };
+        let source = FeedSource { store, hub: app.hub.clone(), heartbeat: options.heartbeat };
         let desk = Desk::new(app.clone(), watchfloor::graphql::schema(app.clone(), source, options.limits));
         let desk = desk.signing(Some(signing_key()));
         let (stop, shutdown) = watch::channel(false);

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::time::timeout;
 use watchfloor::domain::alert_log::Logged;
-use watchfloor::domain::change::{Body, Change, CommentAction, Entry};
+use watchfloor::domain::change::{Change, ChangeBody, CommentAction, Entry};
 use watchfloor::domain::position::Position;
 use watchfloor::storage::Reader;
 
@@ -96,7 +96,7 @@ pub(crate) async fn grow(database: &TestDatabase, newest: &Change, mut hash: [u8
         row.version += 1;
         row.comment_count += 1;
         let comment = watchfloor::domain::CommentId(uuid::Uuid::from_u128(u128::from(position)));
-        let body = Body {
+        let body = ChangeBody {
             entries: vec![Entry::Comment { action: CommentAction::Added, comment, sha256: None, at: None }],
             row: row.clone(),
             former: former.as_object().cloned(),

@@ -1,7 +1,7 @@
 //! Helpers for triage: any mutation by its name, and an incident, its log and its alerts with every field.
 
 use serde_json::{Value, json};
-use watchfloor::app::verify::{Outcome, Verified, verify};
+use watchfloor::app::verify::{Verification, Verified, verify};
 
 use super::desk::{Refusal, TestDesk};
 
@@ -219,8 +219,8 @@ impl TestDesk {
     /// Verifies the whole log: it must be whole, and the tables must equal its sum. Returns the findings.
     pub(crate) async fn verified(&self) -> Verified {
         match verify(&self.app.store, None, &|_, _| ()).await.expect("a look at the log") {
-            Outcome::Whole(verified) => verified,
-            Outcome::Broken(found) => panic!("the log is broken at {found}"),
+            Verification::Whole(verified) => verified,
+            Verification::Broken(found) => panic!("the log is broken at {found}"),
         }
     }
 
