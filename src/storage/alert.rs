@@ -9,7 +9,7 @@ use sea_orm::{Condition, FromQueryResult, IntoActiveModel, QueryOrder, QueryResu
 use super::incident::{classification, classification_columns, json, owner_columns, owner_id, to_json};
 use super::queue::Span;
 use super::way::WantedRows;
-use super::{IDS_PER_STATEMENT, Reader, Tx, account, entity, places, search, statement};
+use super::{IDS_PER_STATEMENT, Reader, Tx, account, entity, places, search, statement, tuples};
 use crate::domain::account::{Owner, OwnerId};
 use crate::domain::alert::{Alert, AlertStatus, Report, Settled};
 use crate::domain::entity::Entity as NamedEntity;
@@ -266,9 +266,8 @@ impl Reader {
         let mut rows = Vec::new();
         // Each key takes two parameters.
         for keys in keys.chunks(IDS_PER_STATEMENT / 2) {
-            let pairs: Vec<String> = (0..keys.len()).map(|at| format!("(${}, ${})", 2 * at + 1, 2 * at + 2)).collect();
-            let sql =
-                format!("SELECT * FROM alert WHERE (provider, provider_alert_id) IN (VALUES {})", pairs.join(", "));
+            let pairs = tuples(self.conn.get_database_backend(), keys.len(), 2);
+            let sql = format!("SELECT * FROM alert WHERE (provider, provider_alert_id) IN (VALUES {pairs})");
             let values = keys.iter().flat_map(|(provider, id)| [provider.as_str().into(), id.as_str().into()]);
             rows.extend(Entity::find().from_raw_sql(statement(self, &sql, values)).all(self.conn()).await?);
         }

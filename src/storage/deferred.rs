@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 use sea_orm::prelude::Uuid;
 use sea_orm::{DbBackend, EntityName, EntityTrait, IdenStatic, Iterable, ModelTrait, Statement, Value};
 
+use super::tuples;
+
 /// The most deferred rows; at this number they are sent. It bounds the memory of a transaction, and a batch has fewer
 /// rows.
 const ROWS_MAX: usize = 256;
@@ -291,7 +293,8 @@ pub(super) fn lots<T>(mut rows: Vec<T>, mut size: usize, mut each: impl FnMut(Ve
 
 fn insert(backend: DbBackend, table: Table, rows: Vec<Vec<Value>>) -> Statement {
     let columns: Vec<String> = table.columns().iter().map(|column| format!("\"{column}\"")).collect();
-    let sql = format!("INSERT INTO \"{}\" ({}) VALUES {}", table.name(), columns.join(", "), tuples(&rows));
+    let tuples = tuples(backend, rows.len(), columns.len());
+    let sql = format!("INSERT INTO \"{}\" ({}) VALUES {tuples}", table.name(), columns.join(", "));
     Statement::from_sql_and_values(backend, sql, rows.into_iter().flatten())
 }
 
@@ -304,26 +307,13 @@ pub(super) fn update(backend: DbBackend, table: &str, columns: &[&'static str], 
         }
         _ => {
             let sets: Vec<_> = (2..).zip(columns).map(|(n, column)| format!("\"{column}\" = new.column{n}")).collect();
-            let (sets, tuples) = (sets.join(", "), tuples(&rows));
+            let (sets, tuples) = (sets.join(", "), tuples(backend, rows.len(), 1 + columns.len()));
             format!(
                 "UPDATE \"{table}\" SET {sets} FROM (VALUES {tuples}) AS new WHERE \"{table}\".\"id\" = new.column1"
             )
         }
     };
     Statement::from_sql_and_values(backend, sql, rows.into_iter().flatten())
-}
-
-/// Returns the placeholders of the rows: `($1, $2), ($3, $4), …`.
-pub(super) fn tuples(rows: &[Vec<Value>]) -> String {
-    let mut place = 0;
-    let tuples = rows.iter().map(|row| {
-        let places = row.iter().map(|_| {
-            place += 1;
-            format!("${place}")
-        });
-        format!("({})", places.collect::<Vec<_>>().join(", "))
-    });
-    tuples.collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use sea_orm::sea_query::{ExprTrait, OnConflict};
 use sea_orm::{ConnectionTrait, Set, Value};
 
 use super::incident::{json, to_json};
-use super::{Reader, Tx, statement};
+use super::{Reader, Tx, statement, tuples};
 use crate::domain::error::Refusal;
 use crate::domain::idempotency::{IdempotencyKey, KeptOutcome, OUTCOME_KEPT_HOURS, StoredResult};
 use crate::domain::position::Position;
@@ -111,14 +111,11 @@ impl Tx {
         if keeping.is_empty() {
             return Ok(());
         }
-        let rows: Vec<String> = (0..keeping.len())
-            .map(|at| format!("(${}, ${}, ${}, ${})", 4 * at + 1, 4 * at + 2, 4 * at + 3, 4 * at + 4))
-            .collect();
+        let rows = tuples(self.conn.get_database_backend(), keeping.len(), 4);
         let sql = format!(
-            "WITH kept (actor_id, key, outcome, position) AS (VALUES {})
+            "WITH kept (actor_id, key, outcome, position) AS (VALUES {rows})
              UPDATE idempotency SET outcome = kept.outcome, position = kept.position FROM kept
-             WHERE idempotency.actor_id = kept.actor_id AND idempotency.key = kept.key",
-            rows.join(", ")
+             WHERE idempotency.actor_id = kept.actor_id AND idempotency.key = kept.key"
         );
         let mut values: Vec<Value> = Vec::with_capacity(4 * keeping.len());
         for (PendingOutcome { actor, key, kept }, position) in keeping {

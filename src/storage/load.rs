@@ -11,11 +11,11 @@ use sea_orm::entity::prelude::*;
 use sea_orm::{DbBackend, IdenStatic, IntoActiveModel, Statement, Value};
 use serde_json::json;
 
-use super::deferred::{lots, tuples};
+use super::deferred::lots;
 use super::incident::to_json;
 use super::log_head::Head;
 use super::tag::{LAST_USED_GRAIN, held as tag_held, name as tag_name};
-use super::{Store, Tx, alert, alert_log, changelog, comment, entity, incident, statement, text};
+use super::{Store, Tx, alert, alert_log, changelog, comment, entity, incident, statement, text, tuples};
 use crate::domain::account::{ActorImage, LOCAL_MANAGER_ACCOUNT, OwnerId};
 use crate::domain::alert::Alert;
 use crate::domain::alert_log::AlertBody;
@@ -240,7 +240,7 @@ impl Lot {
             models.iter().map(|model| columns.iter().map(|column| model.get(*column)).collect()).collect();
         let rows_max = if backend == DbBackend::Postgres { ROWS_PER_INSERT_POSTGRES } else { ROWS_PER_INSERT };
         lots(rows, rows_max, |rows| {
-            let sql = format!("INSERT INTO {into} VALUES {}", tuples(&rows));
+            let sql = format!("INSERT INTO {into} VALUES {}", tuples(backend, rows.len(), columns.len()));
             self.0.push(Part::Insert(Statement::from_sql_and_values(backend, sql, rows.into_iter().flatten())));
         });
     }

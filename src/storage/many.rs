@@ -9,7 +9,7 @@ use sea_orm::{ConnectionTrait, IdenStatic, Iterable, Statement};
 
 use super::load::Lot;
 use super::tag::held as tag_held;
-use super::{IDS_PER_STATEMENT, Reader, Tx, alert, comment, deferred, entity, incident, statement, text};
+use super::{IDS_PER_STATEMENT, Reader, Tx, alert, comment, deferred, entity, incident, statement, text, tuples};
 use crate::domain::alert::{Alert, AlertKey};
 use crate::domain::change::ChangeBody;
 use crate::domain::comment::Comment;
@@ -47,9 +47,8 @@ impl Reader {
     pub async fn alert_ids_of(&self, keys: &[AlertKey], incidents: &[IncidentId]) -> Result<Vec<AlertId>> {
         let mut ids = HashSet::new();
         for keys in keys.chunks(IDS_PER_STATEMENT / 2) {
-            let pairs: Vec<String> = (0..keys.len()).map(|at| format!("(${}, ${})", 2 * at + 1, 2 * at + 2)).collect();
-            let sql =
-                format!("SELECT id FROM alert WHERE (provider, provider_alert_id) IN (VALUES {})", pairs.join(", "));
+            let pairs = tuples(self.conn.get_database_backend(), keys.len(), 2);
+            let sql = format!("SELECT id FROM alert WHERE (provider, provider_alert_id) IN (VALUES {pairs})");
             let values = keys.iter().flat_map(|(provider, id)| [provider.as_str().into(), id.as_str().into()]);
             for row in self.conn().query_all_raw(statement(self, &sql, values)).await? {
                 ids.insert(AlertId(row.try_get_by_index(0)?));
@@ -123,10 +122,8 @@ impl Tx {
     async fn delete_tags(&self, altered: &[Altered]) -> Result<()> {
         let gone: Vec<(IncidentId, TagKind, String)> = altered.iter().flat_map(tags_removed).collect();
         for gone in gone.chunks(ROWS_PER_DELETE) {
-            let rows: Vec<String> =
-                (0..gone.len()).map(|at| format!("(${}, ${}, ${})", 3 * at + 1, 3 * at + 2, 3 * at + 3)).collect();
-            let sql =
-                format!("DELETE FROM incident_tag WHERE (incident_id, kind, key) IN (VALUES {})", rows.join(", "));
+            let rows = tuples(self.conn.get_database_backend(), gone.len(), 3);
+            let sql = format!("DELETE FROM incident_tag WHERE (incident_id, kind, key) IN (VALUES {rows})");
             let mut values: Vec<sea_orm::Value> = Vec::with_capacity(3 * gone.len());
             for (id, kind, key) in gone {
                 values.extend([id.0.into(), (*kind).into(), key.as_str().into()]);

@@ -457,6 +457,19 @@ async fn count<E: EntityTrait>(reader: &Reader, query: Select<E>) -> Result<u64>
     Ok(rows.unwrap_or(0) as u64)
 }
 
+/// Returns the placeholders of rows: `($1, $2), ($3, $4), …`.
+///
+/// On SQLite they have no numbers: `(?, ?), (?, ?), …`. SQLite keeps each number as a name in a list, and the driver
+/// looks for the name of each value that it binds, so the time of a statement would grow with the square of its values.
+fn tuples(backend: DbBackend, rows: usize, columns: usize) -> String {
+    let place = |place: usize| match backend {
+        DbBackend::Sqlite => "?".to_owned(),
+        _ => format!("${place}"),
+    };
+    let row = |row: usize| (1..=columns).map(|column| place(row * columns + column)).collect::<Vec<_>>().join(", ");
+    (0..rows).map(|at| format!("({})", row(at))).collect::<Vec<_>>().join(", ")
+}
+
 /// Returns `$1, $2, …` with `count` placeholders.
 fn places(count: usize) -> String {
     (1..=count).map(|place| format!("${place}")).collect::<Vec<_>>().join(", ")
