@@ -9,7 +9,7 @@ use sea_orm::{Condition, FromQueryResult, IntoActiveModel, QueryOrder, QueryResu
 use super::incident::{classification, classification_columns, json, owner_columns, owner_id, to_json};
 use super::queue::Span;
 use super::way::WantedRows;
-use super::{IDS_PER_STATEMENT, Reader, Tx, account, entity, places, search, statement, tuples};
+use super::{IDS_PER_STATEMENT, Reader, Tx, account, entity, places, rows, search, statement};
 use crate::domain::account::{Owner, OwnerId};
 use crate::domain::alert::{Alert, AlertStatus, Report, Settled};
 use crate::domain::entity::Entity as NamedEntity;
@@ -266,7 +266,7 @@ impl Reader {
         let mut rows = Vec::new();
         // Each key takes two parameters.
         for keys in keys.chunks(IDS_PER_STATEMENT / 2) {
-            let pairs = tuples(self.conn.get_database_backend(), keys.len(), 2);
+            let pairs = rows::tuples(self.conn.get_database_backend(), keys.len(), 2);
             let sql = format!("SELECT * FROM alert WHERE (provider, provider_alert_id) IN (VALUES {pairs})");
             let values = keys.iter().flat_map(|(provider, id)| [provider.as_str().into(), id.as_str().into()]);
             rows.extend(Entity::find().from_raw_sql(statement(self, &sql, values)).all(self.conn()).await?);
@@ -448,22 +448,16 @@ impl Tx {
 
     /// Inserts new alerts with their entities and raw payloads, in a few statements.
     pub async fn insert_alerts(&self, alerts: &[(Alert, Option<String>)]) -> Result<()> {
-        let rows: Vec<_> = alerts
-            .iter()
-            .map(|(alert, _)| to_row(alert).map(|row| row.into_active_model().reset_all()))
-            .collect::<Result<_>>()?;
-        for chunk in rows.chunks(ROWS_PER_INSERT) {
-            Entity::insert_many(chunk.to_vec()).exec_without_returning(self.conn()).await?;
-        }
-        let raws: Vec<_> = alerts
-            .iter()
-            .filter_map(|(alert, raw)| {
-                let raw = raw.as_ref()?.clone().into_bytes();
-                Some(raw::ActiveModel { alert_id: Set(alert.id.0), raw: Set(raw) })
-            })
-            .collect();
-        for chunk in raws.chunks(ROWS_PER_INSERT) {
-            raw::Entity::insert_many(chunk.to_vec()).exec_without_returning(self.conn()).await?;
+        let backend = self.conn().get_database_backend();
+        let rows: Vec<Model> = alerts.iter().map(|(alert, _)| to_row(alert)).collect::<Result<_>>()?;
+        let raw = |(alert, raw): &(Alert, Option<String>)| {
+            Some(raw::Model { alert_id: alert.id.0, raw: raw.as_ref()?.clone().into_bytes() })
+        };
+        let raws: Vec<raw::Model> = alerts.iter().filter_map(raw).collect();
+        let mut statements = rows::inserts::<Entity>(backend, &rows, ROWS_PER_INSERT);
+        statements.extend(rows::inserts::<raw::Entity>(backend, &raws, ROWS_PER_INSERT));
+        for statement in statements {
+            self.conn().execute_raw(statement).await?;
         }
         self.save_named_entities(&alerts.iter().map(|(alert, _)| alert).collect::<Vec<_>>(), false).await
     }

@@ -11,13 +11,13 @@ use std::sync::Arc;
 
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{ExprTrait, SimpleExpr};
-use sea_orm::{DbBackend, IntoActiveModel, QueryOrder, QuerySelect, QueryTrait, Statement};
+use sea_orm::{QueryOrder, QuerySelect};
 
 use super::alert_log::{Numbered, PendingAlert, Unnumbered, row as alert_row};
 use super::incident::to_json;
 use super::log_head::{Head, and_move_head, hash_of};
 use super::queue::Span;
-use super::{Reader, Tx};
+use super::{Reader, Tx, rows};
 use crate::domain::account::{ActorImage, OwnerId};
 use crate::domain::activity::ToldChange;
 use crate::domain::alert_log::Logged;
@@ -503,13 +503,13 @@ impl Tx {
         for ((transaction, incidents), alerts) in of_incidents.into_iter().zip(of_alerts) {
             // Changes of alerts precede changes of incidents, which follow from an alert's link or unlink.
             for Numbered { body, json } in alerts {
-                alert_rows.push(head.append_alert_change(&body, json).into_active_model().reset_all());
+                alert_rows.push(head.append_alert_change(&body, json));
             }
             let last = incidents.len();
             for (index, mut body) in incidents.into_iter().enumerate() {
                 body.transaction = transaction;
                 body.last = index + 1 == last;
-                rows.push(head.append_change(&body)?.into_active_model().reset_all());
+                rows.push(head.append_change(&body)?);
             }
             heads.push(head.clone());
         }
@@ -521,23 +521,19 @@ impl Tx {
     /// waits for each answer while this transaction locks the head.
     async fn write_changes(
         &self,
-        of_alerts: &[alert_row::ActiveModel],
-        of_incidents: &[row::ActiveModel],
+        of_alerts: &[alert_row::Model],
+        of_incidents: &[row::Model],
         head: &Head,
     ) -> Result<()> {
         let backend = self.conn().get_database_backend();
-        let mut statements = inserts(backend, of_alerts);
-        statements.extend(inserts(backend, of_incidents));
+        let mut statements = rows::inserts::<alert_row::Entity>(backend, of_alerts, ROWS_PER_INSERT);
+        statements.extend(rows::inserts::<row::Entity>(backend, of_incidents, ROWS_PER_INSERT));
         statements.last_mut().into_iter().for_each(|last| and_move_head(last, head));
         for statement in statements {
             self.conn().execute_raw(statement).await?;
         }
         Ok(())
     }
-}
-
-fn inserts<A: ActiveModelTrait>(backend: DbBackend, rows: &[A]) -> Vec<Statement> {
-    rows.chunks(ROWS_PER_INSERT).map(|rows| A::Entity::insert_many(rows.to_vec()).build(backend)).collect()
 }
 
 /// Returns the value of the column `actor_id`: none for the system.

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use sea_orm::{ConnectionTrait, DbBackend};
 use sha2::{Digest, Sha256};
 
-use super::{IDS_PER_STATEMENT, Reader, Tx, places, statement, tuples};
+use super::{IDS_PER_STATEMENT, Reader, Tx, places, rows, statement};
 use crate::domain::correlation::ActivityPeriod;
 use crate::domain::entity::EntityKey;
 use crate::domain::{IncidentId, Instant, Result};
@@ -119,7 +119,7 @@ impl Reader {
 
 /// Builds a statement that reads the entities as the table `wanted`.
 fn about(reader: &Reader, keys: &[EntityKey], ask: &str) -> super::Statement {
-    let pairs = tuples(reader.conn.get_database_backend(), keys.len(), 2);
+    let pairs = rows::tuples(reader.conn.get_database_backend(), keys.len(), 2);
     let sql = format!("WITH wanted (kind, value_key) AS (VALUES {pairs}) {ask}");
     let values = keys.iter().flat_map(|key| [key.kind.into(), key.value.as_str().into()]);
     statement(reader, &sql, values)

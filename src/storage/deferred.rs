@@ -10,9 +10,9 @@
 use std::collections::BTreeMap;
 
 use sea_orm::prelude::Uuid;
-use sea_orm::{DbBackend, EntityName, EntityTrait, IdenStatic, Iterable, ModelTrait, Statement, Value};
+use sea_orm::{DbBackend, EntityName, EntityTrait, Statement, Value};
 
-use super::tuples;
+use super::rows::{self, lots};
 
 /// The most deferred rows; at this number they are sent. It bounds the memory of a transaction, and a batch has fewer
 /// rows.
@@ -79,11 +79,8 @@ pub(super) struct LockedCounter {
 }
 
 impl NewRow {
-    pub(super) fn of<E>(table: Table, model: &E::Model) -> Self
-    where
-        E: EntityTrait,
-    {
-        Self { table, values: E::Column::iter().map(|column| model.get(column)).collect() }
+    pub(super) fn of<E: EntityTrait>(table: Table, model: &E::Model) -> Self {
+        Self { table, values: rows::values::<E>(model) }
     }
 }
 
@@ -112,15 +109,12 @@ impl Table {
         }
     }
 
-    fn columns(self) -> Vec<&'static str> {
-        fn names<C: IdenStatic + Iterable>() -> Vec<&'static str> {
-            C::iter().map(|column| column.as_str()).collect()
-        }
+    fn insert(self, backend: DbBackend, rows: Vec<Vec<Value>>) -> Statement {
         match self {
-            Self::Incident => names::<super::incident::row::Column>(),
-            Self::Alert => names::<super::alert::row::Column>(),
-            Self::Comment => names::<super::comment::row::Column>(),
-            Self::CommentRevision => names::<super::comment::revision::Column>(),
+            Self::Incident => rows::insert::<super::incident::row::Entity>(backend, rows),
+            Self::Alert => rows::insert::<super::alert::row::Entity>(backend, rows),
+            Self::Comment => rows::insert::<super::comment::row::Entity>(backend, rows),
+            Self::CommentRevision => rows::insert::<super::comment::revision::Entity>(backend, rows),
         }
     }
 }
@@ -264,7 +258,7 @@ impl DeferredRows {
         }
         let mut statements = Vec::new();
         for (table, rows) in tables {
-            lots(rows, ROWS_PER_STATEMENT, |rows| statements.push(insert(backend, table, rows)));
+            lots(rows, ROWS_PER_STATEMENT, |rows| statements.push(table.insert(backend, rows)));
         }
         let mut changes: BTreeMap<(Table, Vec<&'static str>), Vec<Vec<Value>>> = BTreeMap::new();
         for ChangedRow { table, id, columns, mut values, .. } in self.changed {
@@ -274,58 +268,15 @@ impl DeferredRows {
         // SQLite needs no message for a statement, so each row has its own statement.
         let rows_max = if backend == DbBackend::Postgres { ROWS_PER_STATEMENT } else { 1 };
         for ((table, columns), rows) in changes {
-            lots(rows, rows_max, |rows| statements.push(update(backend, table.name(), &columns, rows)));
+            lots(rows, rows_max, |rows| statements.push(rows::update(backend, table.name(), &columns, rows)));
         }
         statements
     }
 }
 
-/// Divides rows into groups of `size`, then of half of `size`, and so on.
-pub(super) fn lots<T>(mut rows: Vec<T>, mut size: usize, mut each: impl FnMut(Vec<T>)) {
-    while !rows.is_empty() {
-        while size > rows.len() {
-            size /= 2;
-        }
-        let rest = rows.split_off(size);
-        each(std::mem::replace(&mut rows, rest));
-    }
-}
-
-fn insert(backend: DbBackend, table: Table, rows: Vec<Vec<Value>>) -> Statement {
-    let columns: Vec<String> = table.columns().iter().map(|column| format!("\"{column}\"")).collect();
-    let tuples = tuples(backend, rows.len(), columns.len());
-    let sql = format!("INSERT INTO \"{}\" ({}) VALUES {tuples}", table.name(), columns.join(", "));
-    Statement::from_sql_and_values(backend, sql, rows.into_iter().flatten())
-}
-
-/// Builds the UPDATE of columns of several rows. The first value of each row is its id.
-pub(super) fn update(backend: DbBackend, table: &str, columns: &[&'static str], rows: Vec<Vec<Value>>) -> Statement {
-    let sql = match rows.len() {
-        1 => {
-            let sets: Vec<_> = (2..).zip(columns).map(|(place, column)| format!("\"{column}\" = ${place}")).collect();
-            format!("UPDATE \"{table}\" SET {} WHERE \"{table}\".\"id\" = $1", sets.join(", "))
-        }
-        _ => {
-            let sets: Vec<_> = (2..).zip(columns).map(|(n, column)| format!("\"{column}\" = new.column{n}")).collect();
-            let (sets, tuples) = (sets.join(", "), tuples(backend, rows.len(), 1 + columns.len()));
-            format!(
-                "UPDATE \"{table}\" SET {sets} FROM (VALUES {tuples}) AS new WHERE \"{table}\".\"id\" = new.column1"
-            )
-        }
-    };
-    Statement::from_sql_and_values(backend, sql, rows.into_iter().flatten())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lots_are_powers_of_two() {
-        let mut sizes = Vec::new();
-        lots((0..47).collect(), 16, |rows: Vec<i32>| sizes.push(rows.len()));
-        assert_eq!(sizes, [16, 16, 8, 4, 2, 1]);
-    }
 
     #[test]
     fn numbers_of_a_refused_command_are_given_again() {

@@ -4,10 +4,10 @@ use std::collections::{BTreeSet, HashMap};
 
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::Query;
-use sea_orm::{ActiveEnum, IntoActiveModel, QueryOrder, UpdateMany};
+use sea_orm::{ActiveEnum, QueryOrder, UpdateMany};
 
 use super::incident::row as incident;
-use super::{IDS_PER_STATEMENT, Reader, Tx, statement};
+use super::{IDS_PER_STATEMENT, Reader, Tx, rows, statement};
 use crate::domain::alert::Alert;
 use crate::domain::entity::{CASELESS, Entity as NamedEntity, EntityKey, EntityKind, ONE_FORM, Verdict, key};
 use crate::domain::incident::Incident;
@@ -248,10 +248,9 @@ impl Tx {
             let ids = alerts.iter().map(|alert| alert.id.0);
             named::Entity::delete_many().filter(named::Column::AlertId.is_in(ids)).exec(self.conn()).await?;
         }
-        let rows: Vec<named::ActiveModel> =
-            alerts.iter().flat_map(|alert| to_rows(alert)).map(|row| row.into_active_model().reset_all()).collect();
-        for chunk in rows.chunks(ROWS_PER_INSERT) {
-            named::Entity::insert_many(chunk.to_vec()).exec_without_returning(self.conn()).await?;
+        let rows: Vec<named::Model> = alerts.iter().flat_map(|alert| to_rows(alert)).collect();
+        for insert in rows::inserts::<named::Entity>(self.conn().get_database_backend(), &rows, ROWS_PER_INSERT) {
+            self.conn().execute_raw(insert).await?;
         }
         Ok(())
     }

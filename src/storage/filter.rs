@@ -150,6 +150,7 @@ fn reading(filter: &IncidentFilter, ways: Ways) -> Condition {
             .add_option(filter.updated.as_ref().map(|range| within(Column::UpdatedAt, range)))
             .add_option(filter.first_activity.as_ref().map(|range| within(Column::FirstActivityAt, range)))
             .add_option(filter.last_activity.as_ref().map(|range| within(Column::LastActivityAt, range)))
+            .add_option(filter.resolved.as_ref().map(|range| within(Column::ResolvedAt, range)))
             .add_option(filter.text.as_ref().map(|needle| written(needle, ways.text)));
     if let Some(names) = &filter.product {
         all = all.add(with_alert(alert::row::Column::Product, names, ways.alerts));

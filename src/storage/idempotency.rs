@@ -5,7 +5,7 @@ use sea_orm::sea_query::{ExprTrait, OnConflict};
 use sea_orm::{ConnectionTrait, Set, Value};
 
 use super::incident::{json, to_json};
-use super::{Reader, Tx, statement, tuples};
+use super::{Reader, Tx, rows, statement};
 use crate::domain::error::Refusal;
 use crate::domain::idempotency::{IdempotencyKey, KeptOutcome, OUTCOME_KEPT_HOURS, StoredResult};
 use crate::domain::position::Position;
@@ -111,7 +111,7 @@ impl Tx {
         if keeping.is_empty() {
             return Ok(());
         }
-        let rows = tuples(self.conn.get_database_backend(), keeping.len(), 4);
+        let rows = rows::tuples(self.conn.get_database_backend(), keeping.len(), 4);
         let sql = format!(
             "WITH kept (actor_id, key, outcome, position) AS (VALUES {rows})
              UPDATE idempotency SET outcome = kept.outcome, position = kept.position FROM kept

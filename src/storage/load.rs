@@ -11,11 +11,11 @@ use sea_orm::entity::prelude::*;
 use sea_orm::{DbBackend, IdenStatic, IntoActiveModel, Statement, Value};
 use serde_json::json;
 
-use super::deferred::lots;
 use super::incident::to_json;
 use super::log_head::Head;
+use super::rows::{self, lots};
 use super::tag::{LAST_USED_GRAIN, held as tag_held, name as tag_name};
-use super::{Store, Tx, alert, alert_log, changelog, comment, entity, incident, statement, text, tuples};
+use super::{Store, Tx, alert, alert_log, changelog, comment, entity, incident, statement, text};
 use crate::domain::account::{ActorImage, LOCAL_MANAGER_ACCOUNT, OwnerId};
 use crate::domain::alert::Alert;
 use crate::domain::alert_log::AlertBody;
@@ -233,16 +233,9 @@ impl Lot {
     /// Adds rows by INSERT on both databases, for lots of a few hundred rows. PostgreSQL answers a COPY of few rows
     /// after 40 ms, because its messages wait for one another's acknowledgement.
     pub(super) fn insert<E: EntityTrait>(&mut self, backend: DbBackend, models: &[E::Model]) {
-        let columns: Vec<E::Column> = <E::Column as sea_orm::Iterable>::iter().collect();
-        let names: Vec<String> = columns.iter().map(|column| format!("\"{}\"", column.as_str())).collect();
-        let into = format!("\"{}\" ({})", E::default().table_name(), names.join(", "));
-        let rows: Vec<Vec<Value>> =
-            models.iter().map(|model| columns.iter().map(|column| model.get(*column)).collect()).collect();
         let rows_max = if backend == DbBackend::Postgres { ROWS_PER_INSERT_POSTGRES } else { ROWS_PER_INSERT };
-        lots(rows, rows_max, |rows| {
-            let sql = format!("INSERT INTO {into} VALUES {}", tuples(backend, rows.len(), columns.len()));
-            self.0.push(Part::Insert(Statement::from_sql_and_values(backend, sql, rows.into_iter().flatten())));
-        });
+        let rows = models.iter().map(rows::values::<E>).collect();
+        lots(rows, rows_max, |rows| self.0.push(Part::Insert(rows::insert::<E>(backend, rows))));
     }
 }
 

@@ -9,7 +9,7 @@ use sea_orm::{ConnectionTrait, IdenStatic, Iterable, Statement};
 
 use super::load::Lot;
 use super::tag::held as tag_held;
-use super::{IDS_PER_STATEMENT, Reader, Tx, alert, comment, deferred, entity, incident, statement, text, tuples};
+use super::{IDS_PER_STATEMENT, Reader, Tx, alert, comment, entity, incident, rows, statement, text};
 use crate::domain::alert::{Alert, AlertKey};
 use crate::domain::change::ChangeBody;
 use crate::domain::comment::Comment;
@@ -47,7 +47,7 @@ impl Reader {
     pub async fn alert_ids_of(&self, keys: &[AlertKey], incidents: &[IncidentId]) -> Result<Vec<AlertId>> {
         let mut ids = HashSet::new();
         for keys in keys.chunks(IDS_PER_STATEMENT / 2) {
-            let pairs = tuples(self.conn.get_database_backend(), keys.len(), 2);
+            let pairs = rows::tuples(self.conn.get_database_backend(), keys.len(), 2);
             let sql = format!("SELECT id FROM alert WHERE (provider, provider_alert_id) IN (VALUES {pairs})");
             let values = keys.iter().flat_map(|(provider, id)| [provider.as_str().into(), id.as_str().into()]);
             for row in self.conn().query_all_raw(statement(self, &sql, values)).await? {
@@ -122,7 +122,7 @@ impl Tx {
     async fn delete_tags(&self, altered: &[Altered]) -> Result<()> {
         let gone: Vec<(IncidentId, TagKind, String)> = altered.iter().flat_map(tags_removed).collect();
         for gone in gone.chunks(ROWS_PER_DELETE) {
-            let rows = tuples(self.conn.get_database_backend(), gone.len(), 3);
+            let rows = rows::tuples(self.conn.get_database_backend(), gone.len(), 3);
             let sql = format!("DELETE FROM incident_tag WHERE (incident_id, kind, key) IN (VALUES {rows})");
             let mut values: Vec<sea_orm::Value> = Vec::with_capacity(3 * gone.len());
             for (id, kind, key) in gone {
@@ -168,7 +168,7 @@ fn updates<E: EntityTrait>(reader: &Reader, rows: &[(E::Model, E::Model)]) -> Ve
     };
     let backend = reader.conn().get_database_backend();
     let update = |rows: &[(E::Model, E::Model)]| {
-        deferred::update(backend, E::default().table_name(), &names, rows.iter().map(values).collect())
+        rows::update(backend, E::default().table_name(), &names, rows.iter().map(values).collect())
     };
     rows.chunks(ROWS_PER_UPDATE).map(update).collect()
 }

@@ -51,6 +51,7 @@ mod queue;
 mod report;
 mod response_times;
 mod retry;
+mod rows;
 mod search;
 mod series;
 mod similar;
@@ -455,19 +456,6 @@ fn statement(reader: &Reader, sql: &str, values: impl IntoIterator<Item = Value>
 async fn count<E: EntityTrait>(reader: &Reader, query: Select<E>) -> Result<u64> {
     let rows: Option<i64> = query.select_only().expr(Expr::cust("COUNT(*)")).into_tuple().one(reader.conn()).await?;
     Ok(rows.unwrap_or(0) as u64)
-}
-
-/// Returns the placeholders of rows: `($1, $2), ($3, $4), …`.
-///
-/// On SQLite they have no numbers: `(?, ?), (?, ?), …`. SQLite keeps each number as a name in a list, and the driver
-/// looks for the name of each value that it binds, so the time of a statement would grow with the square of its values.
-fn tuples(backend: DbBackend, rows: usize, columns: usize) -> String {
-    let place = |place: usize| match backend {
-        DbBackend::Sqlite => "?".to_owned(),
-        _ => format!("${place}"),
-    };
-    let row = |row: usize| (1..=columns).map(|column| place(row * columns + column)).collect::<Vec<_>>().join(", ");
-    (0..rows).map(|at| format!("({})", row(at))).collect::<Vec<_>>().join(", ")
 }
 
 /// Returns `$1, $2, …` with `count` placeholders.
