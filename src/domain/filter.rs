@@ -84,6 +84,9 @@ pub struct IncidentFilter {
     /// The last activity is in this range.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_activity: Option<TimeRange>,
+    /// The incident is resolved, and was resolved in this range.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolved: Option<TimeRange>,
     /// The incident has one of these numbers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub number: Option<Vec<i64>>,
@@ -284,6 +287,7 @@ impl IncidentFilter {
             && self.updated.as_ref().is_none_or(|range| range.holds(Some(row.updated_at)))
             && self.first_activity.as_ref().is_none_or(|range| range.holds(row.first_activity_at))
             && self.last_activity.as_ref().is_none_or(|range| range.holds(row.last_activity_at))
+            && self.resolved.as_ref().is_none_or(|range| range.holds(row.resolved_at))
     }
 
     fn matches_alerts(&self, subject: Subject<'_>) -> bool {
@@ -319,7 +323,9 @@ impl IncidentFilter {
         sort(&mut it.number);
         it.owner = it.owner.and_then(OwnerFilter::canonical);
         it.tags = it.tags.and_then(TagFilter::canonical);
-        for range in [&mut it.created, &mut it.updated, &mut it.first_activity, &mut it.last_activity] {
+        let ranges =
+            [&mut it.created, &mut it.updated, &mut it.first_activity, &mut it.last_activity, &mut it.resolved];
+        for range in ranges {
             range.take_if(|range| *range == TimeRange::default());
         }
         it.entity.iter_mut().flatten().for_each(|entity| entity.value = entity::key(&entity.value));

@@ -114,6 +114,9 @@ pub struct IncidentFilterInput {
     first_activity: Option<TimeRangeInput>,
     /// The last activity is in this range.
     last_activity: Option<TimeRangeInput>,
+    /// The incident is resolved, and was resolved in this range. A filter that names no status selects new and active
+    /// incidents only, so give `status: [RESOLVED]` with this field.
+    resolved: Option<TimeRangeInput>,
     /// The number of the incident is one of these.
     number: Option<Vec<i64>>,
     /// The title or the description contains this text: at most 1,000 characters, not blank. Case and diacritical marks
@@ -156,6 +159,7 @@ impl IncidentFilterInput {
             updated: given(path, "updated", self.updated, TimeRangeInput::read)?,
             first_activity: given(path, "firstActivity", self.first_activity, TimeRangeInput::read)?,
             last_activity: given(path, "lastActivity", self.last_activity, TimeRangeInput::read)?,
+            resolved: given(path, "resolved", self.resolved, TimeRangeInput::read)?,
             number: self.number,
             text: self.text,
             and: given(path, "and", self.and, |all, path| path.each(all, |path, f| f.read_at(path, depth + 1)))?,

@@ -68,6 +68,8 @@ shown! {
         first_activity: Option<TimeRange>,
         /// The last activity is in this range.
         last_activity: Option<TimeRange>,
+        /// The incident is resolved, and was resolved in this range.
+        resolved: Option<TimeRange>,
         /// The number of the incident is one of these.
         number: Option<Vec<i64>>,
         /// The title or the description contains this text, or the text is the reference of the incident. It is folded:

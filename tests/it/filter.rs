@@ -311,7 +311,7 @@ fn range(dice: &mut Dice) -> TimeRange {
 pub(crate) fn any_filter(dice: &mut Dice, world: &World, depth: usize, incidents: usize) -> IncidentFilter {
     let mut filter = IncidentFilter::default();
     for _ in 0..1 + dice.below(3) {
-        match dice.below(21) {
+        match dice.below(22) {
             20 => filter.has_active_alerts = Some(dice.chance(50)),
             0 | 1 => filter.status = Some(dice.some(&STATUSES)),
             2 => filter.severity = Some(dice.some(&SEVERITIES)),
@@ -356,7 +356,8 @@ pub(crate) fn any_filter(dice: &mut Dice, world: &World, depth: usize, incidents
             15 => filter.updated = Some(range(dice)),
             16 => filter.first_activity = Some(range(dice)),
             17 => filter.last_activity = Some(range(dice)),
-            18 => filter.number = Some((0..dice.below(30)).map(|_| dice.below(incidents + 5) as i64).collect()),
+            18 => filter.resolved = Some(range(dice)),
+            19 => filter.number = Some((0..dice.below(30)).map(|_| dice.below(incidents + 5) as i64).collect()),
             _ => filter.text = Some(text_of(dice, incidents)),
         }
     }

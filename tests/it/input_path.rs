@@ -206,7 +206,7 @@ async fn an_empty_object_in_a_filter_sets_no_condition(database: TestDatabase) {
         (json!({ "owner": { "unassigned": false, "me": false, "meAndMyGroups": false } }), 3),
         (json!({ "owner": { "users": null } }), 3),
         (json!({ "tags": {} }), 3),
-        (json!({ "created": {}, "updated": {}, "firstActivity": {}, "lastActivity": {} }), 3),
+        (json!({ "created": {}, "updated": {}, "firstActivity": {}, "lastActivity": {}, "resolved": {} }), 3),
         (json!({ "and": [{}, { "owner": {} }] }), 3),
         (json!({ "or": [{ "firstActivity": {} }] }), 3),
         (json!({ "not": {} }), 0),

@@ -118,7 +118,7 @@ async fn a_filter_that_was_read_can_be_sent_again(database: TestDatabase) {
         "tags": { "any": ["VIP"], "all": [], "none": ["noise"], "kind": ["CUSTOM"] },
         "created": { "from": "2026-01-01T00:00:00.123456Z", "to": "2027-01-01T00:00:00Z" },
         "updated": { "from": "2026-01-01T00:00:00Z" }, "firstActivity": { "to": "2027-01-01T00:00:00Z" },
-        "lastActivity": { "to": "2027-01-01T00:00:00Z" },
+        "lastActivity": { "to": "2027-01-01T00:00:00Z" }, "resolved": { "from": "2026-01-01T00:00:00Z" },
         "and": [{ "not": { "status": ["REDIRECTED"] } }, { "or": [{ "owner": { "meAndMyGroups": true } }, { "text": "x" }] }],
         "or": [{ "severity": ["MEDIUM"] }, { "tags": { "none": [] } }],
         "not": { "product": [] },
@@ -126,7 +126,8 @@ async fn a_filter_that_was_read_can_be_sent_again(database: TestDatabase) {
     // Every field of the filter and of its conditions, and of nested filters to the depth of this filter.
     let flat = "status severity owner { users groups unassigned me meAndMyGroups } tags { any all none kind }
         classification threat activity reason product provider entity { kind value } hasActiveAlerts
-        created { from to } updated { from to } firstActivity { from to } lastActivity { from to } number text";
+        created { from to } updated { from to } firstActivity { from to } lastActivity { from to } resolved { from to }
+        number text";
     let below = |inner: &str| format!("{flat} and {{ {inner} }} or {{ {inner} }} not {{ {inner} }}");
     let typed = below(&below(flat));
     let read = format!("query($id: ID!) {{ view(by: {{ id: $id }}) {{ filter {{ {typed} }} }} }}");
