@@ -12,25 +12,25 @@ use super::{BookmarkId, Error, IncidentId, Instant, Result, text};
 
 /// The most bookmarks of one incident at which another may be added (Microsoft Sentinel: 20 bookmarks per incident). A
 /// merge may bring together more.
-pub const BOOKMARKS_PER_INCIDENT_MAX: u64 = 20;
+pub(crate) const BOOKMARKS_PER_INCIDENT_MAX: u64 = 20;
 
 /// The longest title, in characters. Every log entry about a bookmark repeats the title, and the log has to stay small.
-pub const TITLE_CHARS_MAX: usize = 200;
+pub(crate) const TITLE_CHARS_MAX: usize = 200;
 
 /// The longest query, in characters (Microsoft Sentinel: 10,000 for the query of a rule).
-pub const QUERY_CHARS_MAX: usize = 10_000;
+pub(crate) const QUERY_CHARS_MAX: usize = 10_000;
 
 /// The longest note, in characters: as long as a comment.
-pub const NOTE_CHARS_MAX: usize = 30_000;
+pub(crate) const NOTE_CHARS_MAX: usize = 30_000;
 
 /// The most result rows. A person looks through so many rows and pins them; a larger result is an export.
-pub const ROWS_MAX: usize = 1_000;
+pub(crate) const ROWS_MAX: usize = 1_000;
 
 /// The longest result, in bytes of its JSON. An incident's 20 results take 5 MiB, and one request has room for eight.
-pub const ROWS_BYTES_MAX: usize = 256 * 1024;
+pub(crate) const ROWS_BYTES_MAX: usize = 256 * 1024;
 
 /// The most entities of one bookmark: as many as of one alert.
-pub const ENTITIES_MAX: usize = 500;
+pub(crate) const ENTITIES_MAX: usize = 500;
 
 /// A hunting result that is pinned to an incident.
 #[derive(Clone, Debug, PartialEq)]

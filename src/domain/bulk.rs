@@ -13,14 +13,14 @@ use super::{BulkJobId, Code, Error, IncidentId, Instant, Result, UserId};
 
 /// The most incidents of one job. Their ids take a few megabytes while they are frozen. A desk that has more open
 /// incidents needs an import.
-pub const BULK_INCIDENTS_MAX: usize = 100_000;
+pub(crate) const BULK_INCIDENTS_MAX: usize = 100_000;
 
 /// How many incidents one transaction of a job changes. The limit for a chunk is 100. Another mutation waits for at
 /// most one such transaction.
-pub const BULK_CHUNK_INCIDENTS: usize = 50;
+pub(crate) const BULK_CHUNK_INCIDENTS: usize = 50;
 
 /// How long a job can be read after its end, in days.
-pub const BULK_KEPT_DAYS: i64 = 30;
+pub(crate) const BULK_KEPT_DAYS: i64 = 30;
 
 /// The edit that a job applies to each of its incidents. Absent fields stay; `Some(None)` clears a field.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -13,15 +13,15 @@ use super::{Error, IncidentId, Instant, Result};
 
 /// The default window in minutes: how far an alert may lie from the incident that it joins. It is a day, because an
 /// intrusion pauses at night. Sentinel's rules group within 5 minutes to 7 days.
-pub const WINDOW_MINUTES: i32 = 24 * 60;
+pub(crate) const WINDOW_MINUTES: i32 = 24 * 60;
 
 /// The widest window, in minutes: 30 days. An account's activity of two months ago is another case.
-pub const WINDOW_MINUTES_MAX: i32 = 30 * 24 * 60;
+pub(crate) const WINDOW_MINUTES_MAX: i32 = 30 * 24 * 60;
 
 /// The default kinds of entities for correlation: kinds whose value identifies one thing or person. IP addresses, URLs
 /// and domains are left out, because a proxy, a resolver or a sign-in page is in every second alert. Files, processes
 /// and registry keys are the same on each machine. Applications and groups belong to the whole company.
-pub const KINDS: [EntityKind; 6] = [
+pub(crate) const KINDS: [EntityKind; 6] = [
     EntityKind::User,
     EntityKind::Device,
     EntityKind::FileHash,
@@ -31,18 +31,18 @@ pub const KINDS: [EntityKind; 6] = [
 ];
 
 /// The most kinds that a caller may name. It is more than there are, so a repeated kind is no error.
-pub const KINDS_MAX: usize = 50;
+pub(crate) const KINDS_MAX: usize = 50;
 
 /// The default limit of open incidents that hold an entity, up to which the entity still tells which incident is meant.
 /// A shared mailbox or a jump host is soon in more.
-pub const HOLDERS: i32 = 5;
+pub(crate) const HOLDERS: i32 = 5;
 
 /// The highest limit that a caller may set. Every such incident is read, for each entity.
-pub const HOLDERS_MAX: i32 = 100;
+pub(crate) const HOLDERS_MAX: i32 = 100;
 
 /// The most incidents that one batch opens or joins. Each is a change of its own, and together they are one transaction
 /// of well under two seconds.
-pub const INCIDENTS_PER_BATCH_MAX: usize = 500;
+pub(crate) const INCIDENTS_PER_BATCH_MAX: usize = 500;
 
 /// Values that every machine has, in the form in which they are compared: accounts of operating systems, the local host
 /// names, hashes of an empty file, unspecified and loopback addresses. They do not tell whose alert it is.
@@ -145,7 +145,7 @@ impl ActivityPeriod {
 
 /// An alert that belongs to no incident yet.
 #[derive(Clone, Debug)]
-pub struct Seeker {
+pub(crate) struct Seeker {
     /// The entities by which the alert is correlated.
     pub keys: BTreeSet<EntityKey>,
     /// The period of the alert's activity.
@@ -154,7 +154,7 @@ pub struct Seeker {
 
 /// An open incident that holds an entity of the batch.
 #[derive(Clone, Debug)]
-pub struct Candidate {
+pub(crate) struct Candidate {
     /// The id of the incident.
     pub id: IncidentId,
     /// The number of the incident.
@@ -167,7 +167,7 @@ pub struct Candidate {
 
 /// Alerts that go into one incident.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AlertGroup {
+pub(crate) struct AlertGroup {
     /// The open incident that the alerts join; `None` if they open a new incident.
     pub incident: Option<IncidentId>,
     /// The alerts by their index in the batch, ascending. Each has the entities that it shares with the incident or
@@ -178,7 +178,7 @@ pub struct AlertGroup {
 /// Puts each alert of a batch into one group. Alerts that share an entity within the window belong together, also in
 /// turn. A group joins the open incident that shares most entities with it within the window; of several, the incident
 /// with the latest activity; of several, the incident with the lowest number.
-pub fn group(seekers: &[Seeker], candidates: &[Candidate], window: Duration) -> Vec<AlertGroup> {
+pub(crate) fn group(seekers: &[Seeker], candidates: &[Candidate], window: Duration) -> Vec<AlertGroup> {
     let mut together: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (at, root) in roots(seekers, window).into_iter().enumerate() {
         together.entry(root).or_default().push(at);

@@ -99,7 +99,7 @@ pub struct Refusal {
 
 /// The seconds after which a client may retry an `UNAVAILABLE` request. The work in front of it takes milliseconds to a
 /// second, and the desk tries a lost database anew each time.
-pub const RETRY_AFTER: u32 = 1;
+pub(crate) const RETRY_AFTER: u32 = 1;
 
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {

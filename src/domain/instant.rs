@@ -9,7 +9,7 @@ const LAST_MICROSECOND: u32 = 999_999_000;
 
 /// Reads an instant between the years 2 and 9998, and cuts it as [`kept`] does. The keys of missing times lie outside
 /// of these years.
-pub fn parse(path: &str, at: Instant) -> Result<Instant> {
+pub(crate) fn parse(path: &str, at: Instant) -> Result<Instant> {
     if !(2..=9998).contains(&at.year()) {
         return Err(Error::invalid(path, "an instant lies between the years 2 and 9998"));
     }
@@ -18,11 +18,11 @@ pub fn parse(path: &str, at: Instant) -> Result<Instant> {
 
 /// How many minutes the time of a past event may lie ahead of the desk's clock, because another clock may be ahead. A
 /// later time would make all following events look older than the known state, so they would be lost.
-pub const AHEAD_MINUTES_MAX: i64 = 5;
+pub(crate) const AHEAD_MINUTES_MAX: i64 = 5;
 
 /// Reads the time of a past event, from a caller, a feed or an import: as [`parse`], and at most [`AHEAD_MINUTES_MAX`]
 /// after `now`, the desk's own time. A later time is `INVALID`.
-pub fn past(path: &str, at: Instant, now: Instant) -> Result<Instant> {
+pub(crate) fn past(path: &str, at: Instant, now: Instant) -> Result<Instant> {
     let at = parse(path, at)?;
     if at > now + Duration::minutes(AHEAD_MINUTES_MAX) {
         let message = format!("this time lies more than {AHEAD_MINUTES_MAX} minutes in the future");
@@ -35,7 +35,7 @@ pub fn past(path: &str, at: Instant, now: Instant) -> Result<Instant> {
 ///
 /// A leap second (`23:59:60`) becomes the last microsecond before it. So it stays on its day, and before all later
 /// times. PostgreSQL would store it as the next day, SQLite would keep it, and the log would have a third form.
-pub fn kept(at: Instant) -> Instant {
+pub(crate) fn kept(at: Instant) -> Instant {
     match at.nanosecond() {
         1_000_000_000.. => at.with_nanosecond(LAST_MICROSECOND).unwrap_or(at),
         _ => at.trunc_subsecs(6),

@@ -7,21 +7,21 @@ use super::Result;
 /// The path of a value in an input: names of fields and positions in lists, joined by dots. An example is
 /// `filter.and.1.owner.users.3`. A reader of nested inputs carries one path, which grows and shrinks with the depth.
 #[derive(Clone, Debug)]
-pub struct InputPath(String);
+pub(crate) struct InputPath(String);
 
 impl InputPath {
     /// Starts a path at a field or an argument.
-    pub fn new(start: &str) -> Self {
+    pub(crate) fn new(start: &str) -> Self {
         Self(start.to_owned())
     }
 
     /// Returns the path, dotted.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
     /// Calls `read` with the path of a field or a list item of this value. Afterwards the path is as before.
-    pub fn below<T>(&mut self, segment: impl Display, read: impl FnOnce(&mut Self) -> T) -> T {
+    pub(crate) fn below<T>(&mut self, segment: impl Display, read: impl FnOnce(&mut Self) -> T) -> T {
         let end = self.0.len();
         self.0.push('.');
         self.0.push_str(&segment.to_string());
@@ -31,7 +31,7 @@ impl InputPath {
     }
 
     /// Reads each item of the list at this path with the path of the item. Stops at the first refusal.
-    pub fn each<I, T>(
+    pub(crate) fn each<I, T>(
         &mut self,
         items: impl IntoIterator<Item = I>,
         mut read: impl FnMut(&mut Self, I) -> Result<T>,
@@ -41,7 +41,7 @@ impl InputPath {
 }
 
 /// Reads each item of the list at `path` with the path of the item. Stops at the first refusal.
-pub fn each<I, T>(
+pub(crate) fn each<I, T>(
     path: &str,
     items: impl IntoIterator<Item = I>,
     mut read: impl FnMut(&str, I) -> Result<T>,

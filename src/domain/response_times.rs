@@ -3,7 +3,7 @@
 use super::Instant;
 
 /// The longest window, in days.
-pub const WINDOW_DAYS_MAX: i32 = 30;
+pub(crate) const WINDOW_DAYS_MAX: i32 = 30;
 
 /// The times of an incident's creation, first assignment and resolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub struct Milestones {
 
 /// Statistics of a waiting time over several incidents, in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Durations {
+pub(crate) struct Durations {
     /// How many incidents are counted.
     pub count: u64,
     /// The mean, cut to the microsecond; `None` if no incident is counted.
@@ -33,7 +33,7 @@ pub struct Durations {
 
 /// The waiting times of incidents.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ResponseTimes {
+pub(crate) struct ResponseTimes {
     /// The time from creation to the first owner, for incidents whose first owner was set in the window.
     pub to_assign: Durations,
     /// The time from creation to resolution, for incidents that were resolved in the window and still are.
@@ -42,7 +42,7 @@ pub struct ResponseTimes {
 
 impl ResponseTimes {
     /// Computes the waiting times from the milestones that incidents reached since an instant.
-    pub fn of(incidents: &[Milestones], since: Instant) -> Self {
+    pub(crate) fn of(incidents: &[Milestones], since: Instant) -> Self {
         let took = |reached: fn(&Milestones) -> Option<Instant>| {
             let within = incidents.iter().filter_map(|it| Some((it.created, reached(it)?)));
             // The clocks of two nodes, or an import, may put the end before the beginning. Such a time counts as 0.

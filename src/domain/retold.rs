@@ -12,11 +12,11 @@ use super::incident::Severity;
 use super::queue::{INLINE_TEXT_BYTES_MAX, sha256_hex};
 
 /// The longest text that the log repeats, in bytes: as long as an inline text of an incident.
-pub const TOLD_TEXT_BYTES_MAX: usize = INLINE_TEXT_BYTES_MAX;
+pub(crate) const TOLD_TEXT_BYTES_MAX: usize = INLINE_TEXT_BYTES_MAX;
 
 /// The most added, and the most removed entities that the log names. It counts the others. A batch may report 5,000
 /// alerts of 500 entities each again, and the desk holds each change in memory as a whole.
-pub const TOLD_ENTITIES_MAX: usize = 20;
+pub(crate) const TOLD_ENTITIES_MAX: usize = 20;
 
 /// A text, or its length and digest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -39,7 +39,7 @@ impl<T> Ord for WaitingEvent<T> {
 /// The events of many sequences, ascending by time. The sequences come in the order in which they begin, and the events
 /// of each sequence in the order of their times.
 #[derive(Debug)]
-pub struct Timeline<I: Iterator<Item = Vec<(Instant, T)>>, T> {
+pub(crate) struct Timeline<I: Iterator<Item = Vec<(Instant, T)>>, T> {
     stories: Peekable<I>,
     begun: u64,
     waiting: BinaryHeap<WaitingEvent<T>>,
@@ -47,7 +47,7 @@ pub struct Timeline<I: Iterator<Item = Vec<(Instant, T)>>, T> {
 
 impl<I: Iterator<Item = Vec<(Instant, T)>>, T> Timeline<I, T> {
     /// Merges these sequences.
-    pub fn of(stories: I) -> Self {
+    pub(crate) fn of(stories: I) -> Self {
         Self { stories: stories.peekable(), begun: 0, waiting: BinaryHeap::new() }
     }
 

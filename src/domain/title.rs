@@ -4,10 +4,10 @@ use super::text::{fold, is_blank, refuse_nul};
 use super::{Error, Result};
 
 /// How many characters of a title answers show: several lines of a screen. Another field has the whole title.
-pub const SHOWN_CHARS: usize = 1_000;
+pub(crate) const SHOWN_CHARS: usize = 1_000;
 
 /// How many characters of a title are read to show it. One more than is shown tells whether the title continues.
-pub const START_CHARS: usize = SHOWN_CHARS + 1;
+pub(crate) const START_CHARS: usize = SHOWN_CHARS + 1;
 
 /// How many characters of a title its order considers.
 const KEY_CHARS: usize = 256;
@@ -16,7 +16,7 @@ const KEY_CHARS: usize = 256;
 const KEY_FOLDED_CHARS_MAX: usize = 512;
 
 /// Reads a title of any length: trims spaces, refuses a blank title (Microsoft, "Create your own incidents", step 4).
-pub fn parse(path: &str, mut text: String) -> Result<String> {
+pub(crate) fn parse(path: &str, mut text: String) -> Result<String> {
     refuse_nul(path, &text)?;
     if is_blank(&text) {
         return Err(Error::invalid(path, "a title cannot be blank"));
@@ -47,12 +47,12 @@ impl ShownTitle {
 }
 
 /// Returns whether a title that was read to be shown may continue. It then has exactly [`START_CHARS`] characters.
-pub fn may_go_on(start: &str) -> bool {
+pub(crate) fn may_go_on(start: &str) -> bool {
     start.len() >= START_CHARS && start.chars().count() == START_CHARS
 }
 
 /// Returns the key by which titles are ordered: the first 256 characters, folded, compared byte by byte.
-pub fn order_key(title: &str) -> String {
+pub(crate) fn order_key(title: &str) -> String {
     let head: String = title.chars().take(KEY_CHARS).collect();
     fold(&head).chars().take(KEY_FOLDED_CHARS_MAX).collect()
 }
@@ -82,7 +82,7 @@ pub struct AlertDigest {
 /// incident name). One alert, or several with one title, give their title. Other alerts are described by category,
 /// extent and sources. A product is named as the source only if every alert names it. Returns `None` if there is no
 /// alert.
-pub fn generate(digest: &AlertDigest) -> Option<String> {
+pub(crate) fn generate(digest: &AlertDigest) -> Option<String> {
     if digest.alerts == 0 {
         return None;
     }

@@ -30,7 +30,7 @@ pub enum OwnerKind {
 /// The user or group that owns an incident or alert. In an `Incident` or `Alert` the name is the present name. In a
 /// `QueueRow` or `IncidentAsOf` it is the name at the position of that object.
 #[derive(SimpleObject)]
-pub struct Owner {
+pub(super) struct Owner {
     /// The global id of the user or group.
     id: ID,
     /// Whether the owner is a user or a group.
@@ -70,7 +70,7 @@ pub enum ActorKind {
 
 /// The actor of a change: a user or the desk itself, with the names at the time of the change.
 #[derive(SimpleObject)]
-pub struct Actor {
+pub(super) struct Actor {
     /// Whether the actor is a user or the desk itself.
     kind: ActorKind,
     /// The user's global id; null for the desk itself.
@@ -95,7 +95,7 @@ impl From<ActorImage> for Actor {
 }
 
 /// A user: a person or a service that can own incidents and act on them.
-pub struct User(pub DomainUser);
+pub(super) struct User(pub DomainUser);
 
 /// A user: a person or a service that can own incidents and act on them.
 #[Object]
@@ -132,7 +132,7 @@ impl User {
 }
 
 /// A group of users that can own incidents.
-pub struct Group {
+pub(super) struct Group {
     /// The view through which the members of the group are read.
     pub view: View,
     /// The group as it is stored.
@@ -182,10 +182,10 @@ impl Group {
 }
 
 /// A page of users.
-pub type UserConnection = Connection<String, User, EmptyFields, EmptyFields>;
+pub(super) type UserConnection = Connection<String, User, EmptyFields, EmptyFields>;
 
 /// A page of groups.
-pub type GroupConnection = Connection<String, Group, EmptyFields, EmptyFields>;
+pub(super) type GroupConnection = Connection<String, Group, EmptyFields, EmptyFields>;
 
 /// The start of each cursor in a list of users or groups. The rest is the account id without case.
 const ACCOUNT_CURSOR: &str = "account:";
@@ -214,21 +214,21 @@ fn account_page<T, N: OutputType>(
 }
 
 /// Reads a page of all users.
-pub async fn users(view: &View, args: &PageArgs) -> Result<UserConnection> {
+pub(super) async fn users(view: &View, args: &PageArgs) -> Result<UserConnection> {
     let span = args.span(view.page_items_max(), account_key)?;
     let users = view.reader().await?.users_page(None, &wider(span.clone())).await?;
     Ok(account_page(users, &span, |user| (account_cursor(&user.account), User(user))))
 }
 
 /// Reads a page of all groups.
-pub async fn groups(view: &View, args: &PageArgs) -> Result<GroupConnection> {
+pub(super) async fn groups(view: &View, args: &PageArgs) -> Result<GroupConnection> {
     let span = args.span(view.page_items_max(), account_key)?;
     let groups = view.reader().await?.groups_page(&wider(span.clone())).await?;
     Ok(account_page(groups, &span, |group| (account_cursor(&group.account), Group { view: view.clone(), group })))
 }
 
 /// The caller of the request, and what it may do.
-pub struct Caller(pub View);
+pub(super) struct Caller(pub View);
 
 /// The caller of the request, and what it may do.
 #[Object(name = "Viewer")]
@@ -270,7 +270,7 @@ impl Caller {
 
 /// A user or group that is suggested as the owner of an incident.
 #[derive(SimpleObject)]
-pub struct AssigneeSuggestion {
+pub(super) struct AssigneeSuggestion {
     /// The suggested user or group.
     owner: Owner,
     /// Why it is suggested. Suggestions are ordered by reason: the caller first, then recent picks, then matches.
@@ -285,7 +285,7 @@ impl From<Suggestion> for AssigneeSuggestion {
 
 /// The owner to set: a user, a group or the caller. Give exactly one field.
 #[derive(Clone, Debug, OneofObject)]
-pub enum OwnerInput {
+pub(super) enum OwnerInput {
     /// The global id of a user.
     User(ID),
     /// The global id of a group.
@@ -296,7 +296,7 @@ pub enum OwnerInput {
 
 impl OwnerInput {
     /// Reads the owner for a command. The caller stays a choice that the command resolves.
-    pub fn read(&self) -> Result<OwnerChoice> {
+    pub(super) fn read(&self) -> Result<OwnerChoice> {
         match self {
             Self::User(id) => {
                 Ok(OwnerChoice::Id(OwnerId::User(read_id("owner.user", id, UserId::WORD, UserId::parse)?)))
@@ -311,7 +311,7 @@ impl OwnerInput {
 }
 
 /// Reads the id of an owner. `me` becomes the id of the caller.
-pub fn owner_id(owner: &OwnerInput, caller: &DomainActor) -> Result<OwnerId> {
+pub(super) fn owner_id(owner: &OwnerInput, caller: &DomainActor) -> Result<OwnerId> {
     Ok(match owner.read()? {
         OwnerChoice::Me => OwnerId::User(caller.user.id),
         OwnerChoice::Id(id) => id,
@@ -320,7 +320,7 @@ pub fn owner_id(owner: &OwnerInput, caller: &DomainActor) -> Result<OwnerId> {
 
 /// The input of `upsertUser`.
 #[derive(Debug, InputObject)]
-pub struct UpsertUserInput {
+pub(super) struct UpsertUserInput {
     /// The account id: at most 256 characters, compared without case. It names the account to change; an unknown
     /// account id creates an account.
     pub account: String,
@@ -338,7 +338,7 @@ pub struct UpsertUserInput {
 
 /// The input of `upsertGroup`.
 #[derive(Debug, InputObject)]
-pub struct UpsertGroupInput {
+pub(super) struct UpsertGroupInput {
     /// The account id: at most 256 characters, compared without case. It names the account to change; an unknown
     /// account id creates an account.
     pub account: String,
@@ -352,7 +352,7 @@ pub struct UpsertGroupInput {
 
 /// The input of `addGroupMembers` and `removeGroupMembers`.
 #[derive(Debug, InputObject)]
-pub struct GroupMembersInput {
+pub(super) struct GroupMembersInput {
     /// The global id of the group.
     pub group_id: ID,
     /// The global ids of the users; at most 1,000.
@@ -364,7 +364,7 @@ pub struct GroupMembersInput {
 
 impl GroupMembersInput {
     /// Reads the group and the users.
-    pub fn read(&self) -> Result<(GroupId, Vec<UserId>)> {
+    pub(super) fn read(&self) -> Result<(GroupId, Vec<UserId>)> {
         let group = read_id("groupId", &self.group_id, GroupId::WORD, GroupId::parse)?;
         let users = each("users", &self.users, |path, id| read_id(path, id, UserId::WORD, UserId::parse))?;
         Ok((group, users))

@@ -31,7 +31,7 @@ pub enum ActivityContent {
 
 /// A filter of the changes of an activity log. All given fields must match. An empty list of kinds matches no change.
 #[derive(Debug, Default, InputObject)]
-pub struct ActivityInput {
+pub(super) struct ActivityInput {
     /// Only audits or only comments. Without it, both match.
     pub content: Option<ActivityContent>,
     /// The change has an entry of one of these kinds.
@@ -42,7 +42,7 @@ pub struct ActivityInput {
 
 impl ActivityInput {
     /// Reads the filter for the store.
-    pub fn read(self) -> Result<ActivityFilter> {
+    pub(super) fn read(self) -> Result<ActivityFilter> {
         let content: Option<Vec<EntryKind>> = self.content.map(|content| match content {
             ActivityContent::Comments => vec![EntryKind::Comment],
             ActivityContent::Audits => audits(),
@@ -63,7 +63,7 @@ fn audits() -> Vec<EntryKind> {
 
 /// The cause of a change.
 #[derive(SimpleObject)]
-pub struct Cause {
+pub(super) struct Cause {
     /// The kind of the cause.
     kind: CauseKind,
     /// The name of the mutation, or the format of the import.
@@ -79,7 +79,7 @@ impl From<&DomainCause> for Cause {
 }
 
 /// A change of an incident: the net effect of one transaction on the incident.
-pub struct Change {
+pub(super) struct Change {
     view: View,
     /// The epoch of the log. `None`: the change is of the epoch that the view's snapshot has.
     epoch: Option<Uuid>,
@@ -88,7 +88,7 @@ pub struct Change {
 
 impl Change {
     /// Builds a change that is read through `view`.
-    pub fn new(view: View, change: ToldChange) -> Self {
+    pub(super) fn new(view: View, change: ToldChange) -> Self {
         Self { view, epoch: None, change: Box::new(change) }
     }
 }
@@ -166,7 +166,7 @@ impl Change {
 }
 
 /// The fields of an activity log beside its changes.
-pub struct ChangeConnectionFields {
+pub(super) struct ChangeConnectionFields {
     view: View,
     incident: IncidentId,
     filter: ActivityFilter,
@@ -174,7 +174,7 @@ pub struct ChangeConnectionFields {
 
 impl ChangeConnectionFields {
     /// Builds the fields for the log of one incident, through a filter.
-    pub fn new(view: View, incident: IncidentId, filter: ActivityFilter) -> Self {
+    pub(super) fn new(view: View, incident: IncidentId, filter: ActivityFilter) -> Self {
         Self { view, incident, filter }
     }
 }
@@ -190,11 +190,11 @@ impl ChangeConnectionFields {
 }
 
 /// A page of an activity log.
-pub type ChangeConnection = Connection<String, Change, ChangeConnectionFields, EmptyFields>;
+pub(super) type ChangeConnection = Connection<String, Change, ChangeConnectionFields, EmptyFields>;
 
 /// An item of the log's stream: a change of an incident.
 #[derive(SimpleObject)]
-pub struct ActivityChange {
+pub(super) struct ActivityChange {
     /// The position of the change in the log. Pass it as `after` to resume from here.
     position: String,
     /// The change of the incident.
@@ -204,7 +204,7 @@ pub struct ActivityChange {
 /// An item of the log's stream: a change of an alert that belongs to no incident. Only the stream of the whole desk has
 /// such items, not the stream of one incident.
 #[derive(SimpleObject)]
-pub struct ActivityAlertChange {
+pub(super) struct ActivityAlertChange {
     /// The position of the change in the log. Pass it as `after` to resume from here.
     position: String,
     /// The change of the alert.
@@ -219,7 +219,7 @@ pub struct ActivityAlertChange {
     ty = "&String",
     desc = "The position of the item in the log. Pass it as `after` to resume from here, unless the item is a `Resync`."
 ))]
-pub enum ActivityItem {
+pub(super) enum ActivityItem {
     /// A change of an incident.
     ActivityChange(ActivityChange),
     /// A change of an alert that belongs to no incident.
@@ -234,7 +234,7 @@ pub enum ActivityItem {
 
 impl ActivityItem {
     /// Builds the item of an event. `view` is of the moment of the event.
-    pub fn new(placed: EventAt<Logged>, view: View) -> Self {
+    pub(super) fn new(placed: EventAt<Logged>, view: View) -> Self {
         let position = placed.position.to_string();
         match placed.event {
             Event::Heartbeat => Self::Heartbeat(Heartbeat { position }),

@@ -31,7 +31,7 @@ use crate::storage::{AlertFilter, EntitySummary};
 
 /// An entity as one alert or one bookmark names it. An entity with a verdict is evidence.
 #[derive(SimpleObject)]
-pub struct Entity {
+pub(super) struct Entity {
     /// The kind of the entity.
     kind: EntityKind,
     /// The name, address or path of the entity, as the product wrote it.
@@ -48,7 +48,7 @@ impl From<DomainEntity> for Entity {
 
 /// An entity of an incident, summed up over all alerts of the incident that name it.
 #[derive(SimpleObject)]
-pub struct IncidentEntity {
+pub(super) struct IncidentEntity {
     /// The kind of the entity.
     kind: EntityKind,
     /// The value of the entity, as one of the alerts writes it.
@@ -67,7 +67,7 @@ impl From<EntitySummary> for IncidentEntity {
 
 /// The entities of one kind in an incident.
 #[derive(SimpleObject)]
-pub struct EntityGroup {
+pub(super) struct EntityGroup {
     /// The kind of these entities.
     pub kind: EntityKind,
     /// The entities, ordered by verdict (the worst first), then by the number of alerts that name them (the highest
@@ -76,7 +76,7 @@ pub struct EntityGroup {
 }
 
 /// An alert: a detection that a product reports. An alert belongs to at most one incident.
-pub struct Alert {
+pub(super) struct Alert {
     view: View,
     alert: Box<DomainAlert>,
     title: ShownTitle,
@@ -86,14 +86,14 @@ pub struct Alert {
 
 impl Alert {
     /// Builds an alert that is read through `view`.
-    pub fn new(view: View, alert: DomainAlert) -> Self {
+    pub(super) fn new(view: View, alert: DomainAlert) -> Self {
         let title = ShownTitle::of(&alert.report.title);
         Self { view, alert: Box::new(alert), title, has_entities: true }
     }
 
     /// Builds an alert of a list, read without its entities. If a document selects them, they are read for the whole
     /// list.
-    pub fn listed(view: View, alert: DomainAlert) -> Self {
+    pub(super) fn listed(view: View, alert: DomainAlert) -> Self {
         Self { has_entities: false, ..Self::new(view, alert) }
     }
 }
@@ -239,7 +239,7 @@ impl Alert {
 }
 
 /// The fields of a list of alerts beside its items.
-pub struct AlertConnectionFields {
+pub(super) struct AlertConnectionFields {
     view: View,
     filter: AlertFilter,
 }
@@ -260,7 +260,7 @@ impl AlertConnectionFields {
 }
 
 /// A page of alerts.
-pub type AlertConnection = Connection<String, Alert, AlertConnectionFields, EmptyFields>;
+pub(super) type AlertConnection = Connection<String, Alert, AlertConnectionFields, EmptyFields>;
 
 pub(super) fn cursor(id: AlertId) -> String {
     id_cursor(id.0)
@@ -272,7 +272,7 @@ pub(super) fn key(cursor: &str) -> Option<AlertId> {
 
 /// Reads a page of alerts. The alerts of one incident are in the order in which they came in; all others are newest
 /// first.
-pub async fn page(view: &View, filter: AlertFilter, args: PageArgs) -> Result<AlertConnection> {
+pub(super) async fn page(view: &View, filter: AlertFilter, args: PageArgs) -> Result<AlertConnection> {
     let span = args.span(view.page_items_max(), key)?;
     let mut alerts = match (of_one_incident(&filter), args.at_end(view.page_items_max())?) {
         // The first pages of all incidents of one list are read by one statement.
@@ -306,20 +306,20 @@ fn connection(view: &View, filter: AlertFilter, alerts: Vec<DomainAlert>, ends: 
 }
 
 /// Reads the alert with this id. An unknown id is `NOT_FOUND`.
-pub async fn find(view: &View, id: AlertId) -> Result<Alert> {
+pub(super) async fn find(view: &View, id: AlertId) -> Result<Alert> {
     let found = view.reader().await?.alerts_to_show(&[id]).await?.pop();
     let alert = found.ok_or_else(|| Error::not_found("alert", id).at("id"))?;
     Ok(Alert::new(view.clone(), alert))
 }
 
 /// Reads ids of alerts.
-pub fn alert_ids(path: &str, ids: &[ID]) -> Result<Vec<AlertId>> {
+pub(super) fn alert_ids(path: &str, ids: &[ID]) -> Result<Vec<AlertId>> {
     each(path, ids, |path, id| read_id(path, id, AlertId::WORD, AlertId::parse))
 }
 
 /// An entity that an alert or a bookmark names.
 #[derive(Debug, InputObject)]
-pub struct EntityInput {
+pub(super) struct EntityInput {
     /// The kind of the entity.
     kind: EntityKind,
     /// The name, address or path of the entity: at most 4,096 characters.
@@ -330,14 +330,14 @@ pub struct EntityInput {
 
 impl EntityInput {
     /// Reads the entity at `path`.
-    pub fn read(&self, path: &str) -> Result<DomainEntity> {
+    pub(super) fn read(&self, path: &str) -> Result<DomainEntity> {
         DomainEntity::parse("value", self.kind, &self.value, self.verdict).map_err(|error| error.below(path))
     }
 }
 
 /// An alert as its provider reports it.
 #[derive(Debug, InputObject)]
-pub struct AlertInput {
+pub(super) struct AlertInput {
     /// The source that reports the alert. Together with `providerAlertId` it is the key: a report with a known key
     /// updates the known alert. At most 256 characters, not blank.
     provider: String,
@@ -376,7 +376,7 @@ pub struct AlertInput {
 
 impl AlertInput {
     /// Reads the alert for ingest. `now` is the time of the desk, against which the activity times are checked.
-    pub fn read(self, now: Instant) -> Result<AlertDraft> {
+    pub(super) fn read(self, now: Instant) -> Result<AlertDraft> {
         let entities = each("entities", &self.entities, |path, entity| entity.read(path))?;
         let report = Report {
             provider: self.provider,
@@ -405,7 +405,7 @@ impl AlertInput {
 
 /// The incident that ingested alerts go into: exactly one of these fields.
 #[derive(Debug, OneofObject)]
-pub enum IngestTarget {
+pub(super) enum IngestTarget {
     /// The global id of an incident: the alerts go into it. An alert that another incident holds is a `CONFLICT`.
     Incident(ID),
     /// The alerts that belong to no incident go into one new incident, which is made from them. The value must be true.
@@ -415,7 +415,7 @@ pub enum IngestTarget {
 }
 
 /// Reads the target of an ingest. Without a target the alerts go into no incident.
-pub fn ingest_target(target: Option<&IngestTarget>) -> Result<Target> {
+pub(super) fn ingest_target(target: Option<&IngestTarget>) -> Result<Target> {
     match target {
         None => Ok(Target::Nowhere),
         Some(IngestTarget::Incident(id)) => Ok(Target::Incident(incident_id("into.incident", id)?)),
@@ -429,7 +429,7 @@ pub fn ingest_target(target: Option<&IngestTarget>) -> Result<Target> {
 
 /// The input of `ingestAlert`.
 #[derive(Debug, InputObject)]
-pub struct IngestAlertInput {
+pub(super) struct IngestAlertInput {
     /// The alert to ingest.
     pub alert: AlertInput,
     /// The incident that the alert goes into. Without this field a new alert belongs to no incident.
@@ -444,7 +444,7 @@ pub struct IngestAlertInput {
 
 /// The input of `ingestAlerts`: all its alerts are ingested, or no alert.
 #[derive(Debug, InputObject)]
-pub struct IngestAlertsInput {
+pub(super) struct IngestAlertsInput {
     /// The alerts to ingest: 1 to 5,000.
     pub alerts: Vec<AlertInput>,
     /// The incident that the alerts go into. Without this field new alerts belong to no incident.
@@ -465,7 +465,7 @@ pub struct IngestAlertsInput {
 /// that version, or if the incident has had 1,000 changes of alerts since: read the alert again. For an alert that
 /// belongs to no incident, the field is `INVALID`.
 #[derive(Debug, InputObject)]
-pub struct UpdateAlertInput {
+pub(super) struct UpdateAlertInput {
     /// The global id of the alert.
     pub alert_id: ID,
     /// The new status.
@@ -484,7 +484,7 @@ pub struct UpdateAlertInput {
 
 impl UpdateAlertInput {
     /// Reads the edit.
-    pub fn read(self) -> Result<AlertEdit> {
+    pub(super) fn read(self) -> Result<AlertEdit> {
         Ok(AlertEdit {
             status: self.status,
             classification: maybe(self.classification, Ok)?,

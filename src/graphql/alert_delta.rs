@@ -9,7 +9,7 @@ use crate::domain::change::AlertDelta as Delta;
 
 /// The status of an alert before and after a change.
 #[derive(SimpleObject)]
-pub struct AlertStatusDelta {
+pub(super) struct AlertStatusDelta {
     /// The status before the change.
     before: AlertStatus,
     /// The status after the change.
@@ -18,7 +18,7 @@ pub struct AlertStatusDelta {
 
 /// The owner of an alert before and after a change.
 #[derive(SimpleObject)]
-pub struct AlertOwnerDelta {
+pub(super) struct AlertOwnerDelta {
     /// The global id of the owner before the change; null if there was no owner.
     before: Option<ID>,
     /// The global id of the owner after the change; null if there is no owner.
@@ -27,7 +27,7 @@ pub struct AlertOwnerDelta {
 
 /// The classification of an alert before and after a change.
 #[derive(SimpleObject)]
-pub struct AlertClassificationDelta {
+pub(super) struct AlertClassificationDelta {
     /// The classification before the change; null if it was not classified.
     before: Option<Classification>,
     /// The classification after the change; null if it is not classified.
@@ -36,7 +36,7 @@ pub struct AlertClassificationDelta {
 
 /// The fields of one alert that a change altered. A field that did not change is null.
 #[derive(SimpleObject)]
-pub struct AlertDelta {
+pub(super) struct AlertDelta {
     // Not the alert itself: a change may name 5,000 alerts, and a page of changes would read all of them.
     /// The alert's global id.
     alert_id: ID,
@@ -54,7 +54,7 @@ pub struct AlertDelta {
 
 impl AlertDelta {
     /// Builds the delta that the log holds.
-    pub fn new(delta: &Delta) -> Self {
+    pub(super) fn new(delta: &Delta) -> Self {
         let id = |owner: crate::domain::account::OwnerId| ID::from(owner.to_string());
         Self {
             alert_id: delta.alert.to_string().into(),

@@ -18,7 +18,7 @@ pub(super) const SEARCH_CHARS_MAX: usize = 200;
 /// A filter of alerts. All given fields must match. An empty list of choices, for example `status: []`, matches no
 /// alert. The filter names at most 500 users, groups, products, providers and entities together; more are `LIMIT`.
 #[derive(Default, InputObject)]
-pub struct AlertFilterInput {
+pub(super) struct AlertFilterInput {
     /// The global id of the incident that the alert belongs to.
     incident: Option<ID>,
     /// True: the alert belongs to an incident. False: the alert belongs to no incident.
@@ -41,7 +41,7 @@ pub struct AlertFilterInput {
 
 impl AlertFilterInput {
     /// Reads the filter for a caller.
-    pub fn read(self, caller: &Actor) -> Result<AlertFilter> {
+    pub(super) fn read(self, caller: &Actor) -> Result<AlertFilter> {
         if let Some(needle) = &self.text {
             text::name("filter.text", needle, SEARCH_CHARS_MAX)?;
         }

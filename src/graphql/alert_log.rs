@@ -28,7 +28,7 @@ use crate::domain::{AlertId, Error, IncidentId, Instant, Result};
 use crate::storage::{ActivityFilter, Span};
 
 /// A change of an alert that belongs to no incident: the net effect of one transaction on the alert.
-pub struct AlertChange {
+pub(super) struct AlertChange {
     view: View,
     epoch: Uuid,
     change: Arc<DomainChange>,
@@ -36,7 +36,7 @@ pub struct AlertChange {
 
 impl AlertChange {
     /// Builds a change that is read through `view`; `epoch` is the epoch of the log.
-    pub fn new(view: View, epoch: Uuid, change: Arc<DomainChange>) -> Self {
+    pub(super) fn new(view: View, epoch: Uuid, change: Arc<DomainChange>) -> Self {
         Self { view, epoch, change }
     }
 }
@@ -121,7 +121,7 @@ impl AlertChange {
 }
 
 /// An entry of the log: a provider reported an alert for the first time, and the alert belongs to no incident.
-pub struct AlertReportedEntry {
+pub(super) struct AlertReportedEntry {
     title: ToldText,
     severity: Severity,
     entities: u64,
@@ -129,7 +129,7 @@ pub struct AlertReportedEntry {
 
 impl AlertReportedEntry {
     /// Builds the entry of a new alert from what the log stores.
-    pub fn new(title: &ToldText, severity: Severity, entities: u64) -> Self {
+    pub(super) fn new(title: &ToldText, severity: Severity, entities: u64) -> Self {
         Self { title: title.clone(), severity, entities }
     }
 }
@@ -159,14 +159,14 @@ impl AlertReportedEntry {
 }
 
 /// An entry of the log: an alert left its incident and belongs to no incident now.
-pub struct AlertFreedEntry {
+pub(super) struct AlertFreedEntry {
     view: View,
     from: IncidentId,
 }
 
 impl AlertFreedEntry {
     /// Builds the entry of an alert that left the incident `from`.
-    pub fn new(view: View, from: IncidentId) -> Self {
+    pub(super) fn new(view: View, from: IncidentId) -> Self {
         Self { view, from }
     }
 }
@@ -191,7 +191,7 @@ impl AlertFreedEntry {
 }
 
 /// The fields of an alert's log beside its changes.
-pub struct AlertChangeConnectionFields {
+pub(super) struct AlertChangeConnectionFields {
     view: View,
     alert: AlertId,
     filter: ActivityFilter,
@@ -208,10 +208,10 @@ impl AlertChangeConnectionFields {
 }
 
 /// A page of an alert's log.
-pub type AlertChangeConnection = Connection<String, AlertChange, AlertChangeConnectionFields, EmptyFields>;
+pub(super) type AlertChangeConnection = Connection<String, AlertChange, AlertChangeConnectionFields, EmptyFields>;
 
 /// Reads a page of an alert's log.
-pub async fn page(
+pub(super) async fn page(
     view: &View,
     alert: AlertId,
     filter: ActivityFilter,
@@ -236,11 +236,11 @@ pub async fn page(
 
 /// The key of the loader that reads the changes at one end of an alert's log, through a filter.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct AlertChangesAtEnd(pub AlertId, pub (ActivityFilter, Span<()>));
+pub(super) struct AlertChangesAtEnd(pub AlertId, pub (ActivityFilter, Span<()>));
 
 /// The key of the loader that counts the changes of an alert's log that match a filter.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct AlertChangeCount(pub AlertId, pub ActivityFilter);
+pub(super) struct AlertChangeCount(pub AlertId, pub ActivityFilter);
 
 impl Loader<AlertChangesAtEnd> for Batch {
     type Value = Vec<DomainChange>;

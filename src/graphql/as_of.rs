@@ -35,7 +35,7 @@ const CHANGES_PER_BATCH: u64 = 200;
 
 /// A moment in the past: either a position in the log or a time.
 #[derive(Clone, Debug, OneofObject)]
-pub enum MomentInput {
+pub(super) enum MomentInput {
     /// A position in the log: the moment right after the change at this position. The change may be about another
     /// incident.
     Position(String),
@@ -46,7 +46,7 @@ pub enum MomentInput {
 
 /// An incident as it was at an earlier moment. It is rebuilt from its log alone, so that nothing later shows. A field
 /// whose earlier value is unknown is left out of this type, or its description says that it shows the present.
-pub struct IncidentAsOf {
+pub(super) struct IncidentAsOf {
     view: View,
     position: String,
     folded: Box<Folded>,
@@ -215,19 +215,19 @@ fn covered(text: Option<String>, sha256: &str) -> Result<String> {
 
 /// The fields of a list beside its items.
 #[derive(SimpleObject)]
-pub struct CountedFields {
+pub(super) struct CountedFields {
     /// The exact number of items in the whole list.
     total_count: u64,
 }
 
 /// A page of the alerts that an incident held.
-pub type AlertAsOfConnection = Connection<String, AlertAsOf, CountedFields, EmptyFields>;
+pub(super) type AlertAsOfConnection = Connection<String, AlertAsOf, CountedFields, EmptyFields>;
 
 /// A page of the comments that an incident had.
-pub type CommentAsOfConnection = Connection<String, CommentAsOf, CountedFields, EmptyFields>;
+pub(super) type CommentAsOfConnection = Connection<String, CommentAsOf, CountedFields, EmptyFields>;
 
 /// An alert that belonged to the incident at that moment.
-pub struct AlertAsOf {
+pub(super) struct AlertAsOf {
     id: AlertId,
     then: FoldedAlert,
     owner: Option<Owner>,
@@ -267,7 +267,7 @@ impl AlertAsOf {
 
 /// An entity that alerts of the incident named at that moment.
 #[derive(SimpleObject)]
-pub struct EntityAsOf {
+pub(super) struct EntityAsOf {
     /// The value, as an alert of the incident writes it. If no alert of the incident names the entity any more, the
     /// value is in lower case and without diacritical marks.
     value: String,
@@ -277,7 +277,7 @@ pub struct EntityAsOf {
 
 /// The entities of one kind that alerts of the incident named at that moment.
 #[derive(SimpleObject)]
-pub struct EntityGroupAsOf {
+pub(super) struct EntityGroupAsOf {
     /// The kind of these entities.
     kind: EntityKind,
     /// The entities, ordered by the number of alerts that named them (the highest first).
@@ -285,7 +285,7 @@ pub struct EntityGroupAsOf {
 }
 
 /// A comment with the text of that moment.
-pub struct CommentAsOf {
+pub(super) struct CommentAsOf {
     comment: FoldedComment,
     body: String,
     created_at: Instant,
@@ -342,7 +342,7 @@ fn page<K: Copy + Ord, V: Clone>(list: &BTreeMap<K, V>, span: &Span<K>) -> (Vec<
 }
 
 /// Reads an incident as of a moment, for a viewer who may read its log.
-pub async fn find(view: &View, named: NamedIncident, path: &str, moment: MomentInput) -> Result<IncidentAsOf> {
+pub(super) async fn find(view: &View, named: NamedIncident, path: &str, moment: MomentInput) -> Result<IncidentAsOf> {
     let reader = view.reader().await?;
     let (found, name) = match named {
         NamedIncident::Id(id) => (reader.incidents_to_show(&[id]).await?.pop(), id.to_string()),

@@ -18,7 +18,7 @@ use futures_util::stream::FuturesUnordered;
 use super::budget::IsCounted;
 
 /// An object some of whose fields need no waiting.
-pub trait AtHand: ContainerType {
+pub(super) trait AtHand: ContainerType {
     /// The object that holds only these fields, under the same names.
     type Fields: ContainerType;
 
@@ -27,10 +27,10 @@ pub trait AtHand: ContainerType {
 }
 
 /// An object that is resolved in one pass. In the schema it is the object itself.
-pub struct AtOnce<T>(pub T);
+pub(super) struct AtOnce<T>(pub T);
 
 /// A list of objects whose fields all need no waiting. In the schema it is the list of the objects.
-pub struct AllAtOnce<T>(pub Vec<T>);
+pub(super) struct AllAtOnce<T>(pub Vec<T>);
 
 impl<T: AtHand> OutputType for AtOnce<T> {
     fn type_name() -> Cow<'static, str> {

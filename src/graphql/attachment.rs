@@ -14,7 +14,7 @@ use crate::domain::{Error, IncidentId, Instant, Result};
 
 /// An attachment: an image that belongs to an incident. A comment of the incident shows it with the Markdown
 /// `![alternative text](attachment:…)`, where `attachment:…` is the attachment's global id.
-pub struct Attachment {
+pub(super) struct Attachment {
     /// The view through which its incident is read.
     pub view: View,
     /// The attachment as it is stored.
@@ -80,7 +80,7 @@ impl Attachment {
 
 /// The input of `createAttachment`. The upload is checked against these values.
 #[derive(Debug, InputObject)]
-pub struct CreateAttachmentInput {
+pub(super) struct CreateAttachmentInput {
     /// The global id of the incident.
     incident_id: ID,
     /// The name of the file: at most 255 characters, without slashes.
@@ -96,7 +96,7 @@ pub struct CreateAttachmentInput {
 
 /// The result of `createAttachment`: an attachment that waits for its upload.
 #[derive(SimpleObject)]
-pub struct CreateAttachmentPayload {
+pub(super) struct CreateAttachmentPayload {
     /// The attachment. Its state is `PENDING` until the upload is complete.
     attachment: Attachment,
     /// The path on this server to `PUT` the bytes to; null if they are already uploaded. Everybody who knows the path
@@ -112,7 +112,7 @@ pub struct CreateAttachmentPayload {
 
 impl CreateAttachmentInput {
     /// Reads the incident and the image to announce.
-    pub fn read(&self) -> Result<(IncidentId, AttachmentDraft)> {
+    pub(super) fn read(&self) -> Result<(IncidentId, AttachmentDraft)> {
         let incident = incident_id("incidentId", &self.incident_id)?;
         Ok((incident, AttachmentDraft::parse(&self.name, self.r#type, self.size)?))
     }

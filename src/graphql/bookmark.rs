@@ -20,7 +20,7 @@ use crate::domain::path::each;
 use crate::domain::{BookmarkId, Error, IncidentId, Instant, Result};
 
 /// A bookmark: a result of a hunt that a person has pinned to an incident.
-pub struct Bookmark {
+pub(super) struct Bookmark {
     /// The view through which its rows and its incident are read.
     pub view: View,
     /// The bookmark as it is stored.
@@ -90,7 +90,7 @@ impl Bookmark {
 }
 
 /// The fields of a list of bookmarks beside its items.
-pub struct BookmarkConnectionFields {
+pub(super) struct BookmarkConnectionFields {
     view: View,
     incident: IncidentId,
 }
@@ -105,10 +105,10 @@ impl BookmarkConnectionFields {
 }
 
 /// A page of an incident's bookmarks.
-pub type BookmarkConnection = Connection<String, Bookmark, BookmarkConnectionFields, EmptyFields>;
+pub(super) type BookmarkConnection = Connection<String, Bookmark, BookmarkConnectionFields, EmptyFields>;
 
 /// Reads a page of an incident's bookmarks.
-pub async fn page(view: &View, incident: IncidentId, args: &PageArgs) -> Result<BookmarkConnection> {
+pub(super) async fn page(view: &View, incident: IncidentId, args: &PageArgs) -> Result<BookmarkConnection> {
     let key = |cursor: &str| BookmarkId::parse(cursor);
     let span = args.span(view.page_items_max(), key)?;
     let mut bookmarks = match args.at_end(view.page_items_max())? {
@@ -130,7 +130,7 @@ pub async fn page(view: &View, incident: IncidentId, args: &PageArgs) -> Result<
 
 /// The input of `addBookmark`.
 #[derive(Debug, InputObject)]
-pub struct AddBookmarkInput {
+pub(super) struct AddBookmarkInput {
     /// The global id of the incident.
     incident_id: ID,
     /// The title of the bookmark: at most 200 characters.
@@ -155,7 +155,7 @@ pub struct AddBookmarkInput {
 
 impl AddBookmarkInput {
     /// Reads the incident, the result and its rows. `now` is the time of the desk, against which `eventAt` is checked.
-    pub fn read(self, now: Instant) -> Result<(IncidentId, Finding, ResultRows)> {
+    pub(super) fn read(self, now: Instant) -> Result<(IncidentId, Finding, ResultRows)> {
         let entities = each("entities", &self.entities, |path, entity| entity.read(path))?;
         let finding = Finding {
             title: self.title,
@@ -171,7 +171,7 @@ impl AddBookmarkInput {
 
 /// The input of `removeBookmark`.
 #[derive(Debug, InputObject)]
-pub struct RemoveBookmarkInput {
+pub(super) struct RemoveBookmarkInput {
     /// The global id of the bookmark.
     pub bookmark_id: ID,
     /// The `clientMutationId` and the idempotency key.
@@ -180,13 +180,13 @@ pub struct RemoveBookmarkInput {
 }
 
 /// Reads the id of a bookmark.
-pub fn bookmark_id(path: &str, id: &ID) -> Result<BookmarkId> {
+pub(super) fn bookmark_id(path: &str, id: &ID) -> Result<BookmarkId> {
     read_id(path, id, BookmarkId::WORD, BookmarkId::parse)
 }
 
 /// The result of a mutation on a bookmark.
 #[derive(SimpleObject)]
-pub struct BookmarkPayload {
+pub(super) struct BookmarkPayload {
     /// The bookmark after the mutation.
     bookmark: Bookmark,
     /// The incident that the bookmark is pinned to.

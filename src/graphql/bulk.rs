@@ -25,7 +25,7 @@ use crate::storage::BulkJobFilter;
 
 /// A bulk job: one edit that is applied to many incidents in the background, to each incident separately and exactly
 /// once. The list of incidents is fixed when the job is created. The job goes on after a restart of the server.
-pub struct BulkJob {
+pub(super) struct BulkJob {
     /// The view through which the incidents of the job are read.
     pub view: View,
     /// The job as it is stored.
@@ -109,11 +109,11 @@ impl BulkJob {
 }
 
 /// A page of bulk jobs.
-pub type BulkJobConnection = Connection<String, BulkJob, EmptyFields, EmptyFields>;
+pub(super) type BulkJobConnection = Connection<String, BulkJob, EmptyFields, EmptyFields>;
 
 /// A filter of bulk jobs. All given fields must match.
 #[derive(Debug, Default, InputObject)]
-pub struct BulkJobFilterInput {
+pub(super) struct BulkJobFilterInput {
     /// The state of the job.
     state: Option<BulkState>,
     /// The global id of the user who created the job.
@@ -128,7 +128,7 @@ impl BulkJobFilterInput {
 }
 
 /// Reads a page of bulk jobs, newest first.
-pub async fn list(view: &View, filter: BulkJobFilterInput, args: &PageArgs) -> Result<BulkJobConnection> {
+pub(super) async fn list(view: &View, filter: BulkJobFilterInput, args: &PageArgs) -> Result<BulkJobConnection> {
     let filter = filter.read()?;
     let span = args.span(view.page_items_max(), |cursor| id_of_cursor(cursor).map(BulkJobId))?;
     let mut jobs = view.reader().await?.bulk_jobs_page(&filter, wider(span)).await?;
@@ -141,10 +141,10 @@ pub async fn list(view: &View, filter: BulkJobFilterInput, args: &PageArgs) -> R
 }
 
 /// A page of the incidents of a bulk job.
-pub type BulkItemConnection = Connection<String, BulkItem, EmptyFields, EmptyFields>;
+pub(super) type BulkItemConnection = Connection<String, BulkItem, EmptyFields, EmptyFields>;
 
 /// One incident of a bulk job, with the outcome of the edit.
-pub struct BulkItem {
+pub(super) struct BulkItem {
     view: View,
     item: Item,
 }
@@ -182,7 +182,7 @@ impl BulkItem {
 /// The outcomes that a bulk job would have now for its first incidents. The edit is applied to each incident and taken
 /// back.
 #[derive(SimpleObject)]
-pub struct BulkPreview {
+pub(super) struct BulkPreview {
     /// The first 50 incidents of the job, in the order in which the job would change them. `CHANGED` means that the job
     /// would change the incident.
     items: Vec<BulkItem>,
@@ -192,7 +192,7 @@ pub struct BulkPreview {
 
 impl BulkPreview {
     /// Builds the preview of a dry run. Its incidents are read through `view`.
-    pub fn new(view: &View, tried: DryRun) -> Self {
+    pub(super) fn new(view: &View, tried: DryRun) -> Self {
         let remaining = tried.total - tried.items.len() as u64;
         let items = tried.items.into_iter().map(|item| BulkItem { view: view.clone(), item }).collect();
         Self { items, remaining }
@@ -201,7 +201,7 @@ impl BulkPreview {
 
 /// The incidents to change: either a list of ids or a filter.
 #[derive(Debug, OneofObject)]
-pub enum BulkTargetInput {
+pub(super) enum BulkTargetInput {
     /// The global ids of the incidents; at most 100,000, and no more than the size limit of a request allows.
     Ids(Vec<ID>),
     /// The incidents that this filter selects when the job is created; at most 100,000. A filter that names no status
@@ -212,7 +212,7 @@ pub enum BulkTargetInput {
 /// The edit of each incident. A field that is absent stays as it is; null clears a field. A null `status` counts as
 /// absent.
 #[derive(Debug, Default, InputObject)]
-pub struct BulkEditInput {
+pub(super) struct BulkEditInput {
     /// The severity override. Null removes the override, so that the computed severity holds.
     severity: MaybeUndefined<Severity>,
     /// The status. `RESOLVED` resolves an incident as `resolveIncident` does; `NEW` or `ACTIVE` reopens a resolved
@@ -241,7 +241,7 @@ pub struct BulkEditInput {
 
 /// The input of `bulkUpdateIncidents`.
 #[derive(Debug, InputObject)]
-pub struct BulkUpdateIncidentsInput {
+pub(super) struct BulkUpdateIncidentsInput {
     /// The incidents to change.
     target: BulkTargetInput,
     /// The edit to apply to each incident. It must give at least one field.
@@ -257,7 +257,7 @@ pub struct BulkUpdateIncidentsInput {
 
 /// The input of `cancelBulkJob`.
 #[derive(Debug, InputObject)]
-pub struct CancelBulkJobInput {
+pub(super) struct CancelBulkJobInput {
     /// The global id of the job.
     pub job_id: ID,
     /// The `clientMutationId` and the idempotency key.
@@ -267,7 +267,7 @@ pub struct CancelBulkJobInput {
 
 /// The result of `bulkUpdateIncidents` or `cancelBulkJob`.
 #[derive(SimpleObject)]
-pub struct BulkPayload {
+pub(super) struct BulkPayload {
     /// How many incidents the job has. For a dry run, how many the job would have.
     total: u64,
     /// The job; null for a dry run. The job runs in the background: subscribe to `bulkProgress` to follow it.
@@ -280,7 +280,7 @@ pub struct BulkPayload {
 }
 
 /// The answer to a mutation on bulk jobs.
-pub enum BulkAnswer {
+pub(super) enum BulkAnswer {
     /// The job after the mutation.
     Job(Box<Job>),
     /// What a job would do.
@@ -304,7 +304,7 @@ impl Payload for BulkPayload {
 
 impl BulkUpdateIncidentsInput {
     /// Reads the target and the edit. A filter is resolved for the viewer, and counts as a search of the request.
-    pub fn read(self, view: &View) -> Result<(BulkTarget, BulkEdit)> {
+    pub(super) fn read(self, view: &View) -> Result<(BulkTarget, BulkEdit)> {
         let caller: &Caller = view.viewer();
         let target = match self.target {
             BulkTargetInput::Ids(ids) => {
@@ -348,6 +348,6 @@ impl BulkEditInput {
 }
 
 /// Reads the id of a bulk job.
-pub fn bulk_job_id(path: &str, id: &ID) -> Result<BulkJobId> {
+pub(super) fn bulk_job_id(path: &str, id: &ID) -> Result<BulkJobId> {
     read_id(path, id, BulkJobId::WORD, BulkJobId::parse)
 }

@@ -8,7 +8,7 @@ use crate::domain::{Error, Result};
 // Inputs with a long text declare this field first. For a flattened field, async-graphql copies the whole input, so a
 // long text that is already read would be in memory twice.
 #[derive(Clone, Debug, Default, InputObject)]
-pub struct Call {
+pub(super) struct Call {
     /// A name that the client gives this call: at most 256 characters. The payload repeats it, and so do the items of
     /// streams that tell of the changes.
     pub client_mutation_id: Option<String>,
@@ -20,7 +20,7 @@ pub struct Call {
 
 /// The precondition of an edit that does not commute with other edits.
 #[derive(Clone, Copy, Debug, Default, InputObject)]
-pub struct Precondition {
+pub(super) struct Precondition {
     /// The version of the incident that the caller has seen. If a later change set a field that this mutation sets too,
     /// the mutation changes nothing and is a `CONFLICT`, even if the field already has the requested value. `Mutation`
     /// describes the guarded fields and `extensions.now.changes`. A version that the incident has not reached is
@@ -29,7 +29,7 @@ pub struct Precondition {
 }
 
 /// Reads a field of an edit: `None` if absent (it stays), `Some(None)` if null (it is cleared), else its value.
-pub fn maybe<T, U>(value: MaybeUndefined<T>, read: impl FnOnce(T) -> Result<U>) -> Result<Option<Option<U>>> {
+pub(super) fn maybe<T, U>(value: MaybeUndefined<T>, read: impl FnOnce(T) -> Result<U>) -> Result<Option<Option<U>>> {
     Ok(match value {
         MaybeUndefined::Undefined => None,
         MaybeUndefined::Null => Some(None),
@@ -38,7 +38,7 @@ pub fn maybe<T, U>(value: MaybeUndefined<T>, read: impl FnOnce(T) -> Result<U>) 
 }
 
 /// Reads a field that cannot be cleared: `None` if it is absent. Null is `INVALID`.
-pub fn given<T>(path: &str, value: MaybeUndefined<T>) -> Result<Option<T>> {
+pub(super) fn given<T>(path: &str, value: MaybeUndefined<T>) -> Result<Option<T>> {
     match value {
         MaybeUndefined::Undefined => Ok(None),
         MaybeUndefined::Null => Err(Error::invalid(path, "this cannot be cleared; leave it out to keep it")),
@@ -48,7 +48,7 @@ pub fn given<T>(path: &str, value: MaybeUndefined<T>) -> Result<Option<T>> {
 
 /// Reads the field that a mutation is about: `None` if it is null. Absent is `INVALID`: it may be an undefined
 /// variable.
-pub fn said<T>(path: &str, value: MaybeUndefined<T>) -> Result<Option<T>> {
+pub(super) fn said<T>(path: &str, value: MaybeUndefined<T>) -> Result<Option<T>> {
     match value {
         MaybeUndefined::Undefined => Err(Error::invalid(path, "give a value, or null to clear it")),
         MaybeUndefined::Null => Ok(None),

@@ -19,7 +19,7 @@ use crate::domain::comment::{self, Comment as DomainComment, Revision};
 use crate::domain::{CommentId, Error, IncidentId, Instant, Result, markdown};
 
 /// A comment on an incident.
-pub struct Comment {
+pub(super) struct Comment {
     /// The view through which its history and its incident are read.
     pub view: View,
     /// The comment as it is stored.
@@ -29,7 +29,7 @@ pub struct Comment {
 /// A revision: a former text or the present text of a comment.
 #[derive(SimpleObject)]
 #[graphql(complex)]
-pub struct CommentRevision {
+pub(super) struct CommentRevision {
     #[graphql(skip)]
     view: View,
     #[graphql(skip)]
@@ -70,13 +70,13 @@ impl CommentRevision {
 
 /// The fields of a list of revisions beside its items.
 #[derive(SimpleObject)]
-pub struct RevisionConnectionFields {
+pub(super) struct RevisionConnectionFields {
     /// The exact number of texts that the comment has had.
     total_count: u64,
 }
 
 /// A page of the revisions of a comment.
-pub type CommentRevisionConnection = Connection<String, CommentRevision, RevisionConnectionFields, EmptyFields>;
+pub(super) type CommentRevisionConnection = Connection<String, CommentRevision, RevisionConnectionFields, EmptyFields>;
 
 /// A comment on an incident.
 #[Object]
@@ -169,13 +169,13 @@ impl Comment {
 }
 
 /// Reads the text of a new comment.
-pub fn new_comment(path: &str, body: &str) -> Result<NewComment> {
+pub(super) fn new_comment(path: &str, body: &str) -> Result<NewComment> {
     Ok(NewComment { id: None, body: comment::parse(path, body)? })
 }
 
 /// The input of `editComment`.
 #[derive(Debug, InputObject)]
-pub struct EditCommentInput {
+pub(super) struct EditCommentInput {
     /// The `clientMutationId` and the idempotency key.
     #[graphql(flatten)]
     pub call: Call,
@@ -188,7 +188,7 @@ pub struct EditCommentInput {
 
 /// The input of `deleteComment`.
 #[derive(Debug, InputObject)]
-pub struct DeleteCommentInput {
+pub(super) struct DeleteCommentInput {
     /// The global id of the comment.
     pub comment_id: ID,
     /// The `clientMutationId` and the idempotency key.
@@ -197,6 +197,6 @@ pub struct DeleteCommentInput {
 }
 
 /// Reads the id of a comment.
-pub fn comment_id(path: &str, id: &ID) -> Result<CommentId> {
+pub(super) fn comment_id(path: &str, id: &ID) -> Result<CommentId> {
     read_id(path, id, CommentId::WORD, CommentId::parse)
 }

@@ -9,14 +9,14 @@ use crate::domain::{Error, Result};
 use crate::storage::Span;
 
 /// The most items of one page (docs/PRODUCT.md, P46).
-pub const PAGE_MAX: i32 = 100;
+pub(super) const PAGE_MAX: i32 = 100;
 
 /// The items of a page if the caller gives no size.
-pub const PAGE_DEFAULT: i32 = 50;
+pub(super) const PAGE_DEFAULT: i32 = 50;
 
 /// The arguments `first`, `after`, `last` and `before`.
 #[derive(Clone, Debug, Default)]
-pub struct PageArgs {
+pub(super) struct PageArgs {
     /// How many items from the start of the list.
     pub first: Option<i32>,
     /// Only items after this cursor.
@@ -31,7 +31,7 @@ impl PageArgs {
     /// Reads the arguments; `key` reads a cursor of this list.
     ///
     /// Refuses `first` together with `last`, a size below 0 or above `most`, and a cursor that is not of this list.
-    pub fn span<K>(&self, most: i32, key: impl Fn(&str) -> Option<K>) -> Result<Span<K>> {
+    pub(super) fn span<K>(&self, most: i32, key: impl Fn(&str) -> Option<K>) -> Result<Span<K>> {
         let (size, from_end) = match (self.first, self.last) {
             (Some(_), Some(_)) => return Err(Error::invalid("last", "a page counts from one end: first or last")),
             (Some(first), None) => (page("first", first, most)?, false),
@@ -48,7 +48,7 @@ impl PageArgs {
     }
 
     /// Returns the page if it lies at an end of its list. Such pages of several lists are read together.
-    pub fn at_end(&self, most: i32) -> Result<Option<Span<()>>> {
+    pub(super) fn at_end(&self, most: i32) -> Result<Option<Span<()>>> {
         let span = self.span(most, |_| Some(()))?;
         Ok((self.after.is_none() && self.before.is_none()).then_some(span))
     }
@@ -62,12 +62,12 @@ fn page(path: &str, size: i32, most: i32) -> Result<u64> {
 }
 
 /// Widens a page by one item, which shows whether the list goes on.
-pub fn wider<K>(span: Span<K>) -> Span<K> {
+pub(super) fn wider<K>(span: Span<K>) -> Span<K> {
     Span { limit: span.limit + 1, ..span }
 }
 
 /// Cuts the extra item off a list that was read with [`wider`]; returns whether the list goes on.
-pub fn cut<T>(items: &mut Vec<T>, span_limit: u64, from_end: bool) -> bool {
+pub(super) fn cut<T>(items: &mut Vec<T>, span_limit: u64, from_end: bool) -> bool {
     let more = items.len() as u64 > span_limit;
     if more {
         match from_end {
@@ -79,7 +79,7 @@ pub fn cut<T>(items: &mut Vec<T>, span_limit: u64, from_end: bool) -> bool {
 }
 
 /// Returns a page of a list in memory, and whether the list goes on in the direction of reading.
-pub fn page_in_memory<K: Copy + Ord, V: Clone>(list: &BTreeMap<K, V>, span: &Span<K>) -> (Vec<(K, V)>, bool) {
+pub(super) fn page_in_memory<K: Copy + Ord, V: Clone>(list: &BTreeMap<K, V>, span: &Span<K>) -> (Vec<(K, V)>, bool) {
     let beyond =
         |key: &K| span.after.is_none_or(|after| *key > after) && span.before.is_none_or(|before| *key < before);
     let within = list.iter().filter(|(key, _)| beyond(key)).map(|(key, value)| (*key, value.clone()));
@@ -96,17 +96,17 @@ pub fn page_in_memory<K: Copy + Ord, V: Clone>(list: &BTreeMap<K, V>, span: &Spa
 }
 
 /// Returns the cursor of an item whose list is in the order of ids.
-pub fn id_cursor(id: Uuid) -> String {
+pub(super) fn id_cursor(id: Uuid) -> String {
     id.simple().to_string()
 }
 
 /// Reads a cursor that [`id_cursor`] wrote. Returns `None` for any other text.
-pub fn id_of_cursor(cursor: &str) -> Option<Uuid> {
+pub(super) fn id_of_cursor(cursor: &str) -> Option<Uuid> {
     Uuid::try_parse(cursor).ok().filter(|id| id_cursor(*id) == cursor)
 }
 
 /// Reads a global id of one type. The id of another type is `INVALID`; any other text is `NOT_FOUND`.
-pub fn read_id<T>(path: &str, id: &ID, noun: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T> {
+pub(super) fn read_id<T>(path: &str, id: &ID, noun: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T> {
     parse(id).ok_or_else(|| match id.split_once(':') {
         Some((other, _)) if other != noun => {
             Error::invalid(path, format!("this is the id of {other:?}, not of {noun}"))

@@ -52,7 +52,7 @@ impl Default for ApiLimits {
 
 /// One snapshot of the desk, as one viewer sees it. Clones share the snapshot and the viewer.
 #[derive(Clone)]
-pub struct View {
+pub(super) struct View {
     /// It is behind a pointer because each object of an answer has a view.
     app: Arc<App>,
     viewer: Viewer,
@@ -163,12 +163,12 @@ pub fn admit_request(request: Request) -> Request {
 
 impl View {
     /// Builds a view of the present for this viewer. Its snapshot is taken at the first read.
-    pub fn new(app: App, viewer: Viewer, limits: ApiLimits) -> Self {
+    pub(super) fn new(app: App, viewer: Viewer, limits: ApiLimits) -> Self {
         Self { app: Arc::new(app), viewer, page_items_max: limits.page_items_max, shared: Arc::default() }
     }
 
     /// Returns the view that all queries of one request share, so that they read one snapshot.
-    pub fn of_request<'a>(ctx: &'a Context<'_>) -> Result<&'a Self> {
+    pub(super) fn of_request<'a>(ctx: &'a Context<'_>) -> Result<&'a Self> {
         let view = ctx.data::<RequestView>().map_err(missing)?;
         let (app, viewer, limits) = (app(ctx)?, viewer(ctx)?, limits(ctx)?);
         let from_board = ctx.data_opt::<FromBoard>().cloned();
@@ -179,29 +179,29 @@ impl View {
     }
 
     /// Builds a new view for the payload of a mutation, which must show what the mutation did.
-    pub fn fresh(ctx: &Context<'_>) -> Result<Self> {
+    pub(super) fn fresh(ctx: &Context<'_>) -> Result<Self> {
         let searches = Self::of_request(ctx)?.shared.searches.clone();
         let view = Self::new(app(ctx)?.clone(), viewer(ctx)?.clone(), limits(ctx)?);
         Ok(Self { shared: Arc::new(ViewShared { searches, ..ViewShared::default() }), ..view })
     }
 
     /// Returns the viewer.
-    pub fn viewer(&self) -> &Viewer {
+    pub(super) fn viewer(&self) -> &Viewer {
         &self.viewer
     }
 
     /// Returns the count of the searches of its request.
-    pub fn searches(&self) -> &Searches {
+    pub(super) fn searches(&self) -> &Searches {
         &self.shared.searches
     }
 
     /// Returns the most items of one page.
-    pub fn page_items_max(&self) -> i32 {
+    pub(super) fn page_items_max(&self) -> i32 {
         self.page_items_max
     }
 
     /// Returns the desk.
-    pub fn app(&self) -> &App {
+    pub(super) fn app(&self) -> &App {
         &self.app
     }
 
@@ -219,19 +219,19 @@ impl View {
     }
 
     /// Returns the snapshot, which is taken at the first read.
-    pub async fn reader(&self) -> Result<&Reader> {
+    pub(super) async fn reader(&self) -> Result<&Reader> {
         Ok(&self.snapshot().await?.batch.reader)
     }
 
     /// Returns the end of the log in the snapshot. It is read once.
-    pub async fn head(&self) -> Result<&Head> {
+    pub(super) async fn head(&self) -> Result<&Head> {
         let snapshot = self.snapshot().await?;
         snapshot.head.get_or_try_init(|| snapshot.batch.reader.head()).await
     }
 
     /// Refuses with `CONFLICT` a position that this snapshot has not reached: of another log, of another history (the
     /// check differs), or beyond its end. It never waits.
-    pub async fn reached(&self, path: &str, text: &str) -> Result<Position> {
+    pub(super) async fn reached(&self, path: &str, text: &str) -> Result<Position> {
         let position = Position::parse(text).ok_or_else(|| Error::invalid(path, "this is not a position"))?;
         let head = self.head().await?;
         let here = match position.epoch == head.epoch && position.offset <= head.offset {
@@ -247,7 +247,7 @@ impl View {
 
     /// Returns the source of queues: the board, if the request asks for nothing else and the board can answer; else the
     /// snapshot.
-    pub async fn at(&self) -> Result<At<'_>> {
+    pub(super) async fn at(&self) -> Result<At<'_>> {
         if let Some(from_board) = &self.shared.from_board
             && let Some((position, accounts)) = self.shared.board.get_or_init(|| self.app.board_now()).await
         {
@@ -258,13 +258,13 @@ impl View {
     }
 
     /// Whether the request asks only for fields of incidents that rows show.
-    pub fn shows_rows_alone(&self) -> bool {
+    pub(super) fn shows_rows_alone(&self) -> bool {
         self.shared.from_board.is_some()
     }
 
     /// Reads a page that the board does not hold, for a request that asks only for its rows, by one statement. `None`
     /// if the page must be read another way.
-    pub async fn page_alone(&self, request: &PageRequest, parts: Parts) -> Result<Option<Listing>> {
+    pub(super) async fn page_alone(&self, request: &PageRequest, parts: Parts) -> Result<Option<Listing>> {
         if covers(request.filter.filter()) {
             return Ok(None);
         }
@@ -277,7 +277,7 @@ impl View {
     /// Returns the snapshot if the board does not hold what a filter asks for. The whole request then reads the
     /// snapshot. `None` if the board holds it, or if the board was read already: then the request starts again without
     /// the board.
-    pub async fn beside_board(&self, filter: &IncidentFilter) -> Result<Option<&Reader>> {
+    pub(super) async fn beside_board(&self, filter: &IncidentFilter) -> Result<Option<&Reader>> {
         let on_board = self.shared.from_board.is_some()
             && !covers(filter)
             && self.shared.board.get_or_init(async || None).await.is_some();
@@ -288,7 +288,7 @@ impl View {
     }
 
     /// Reads the value of a key, by one statement together with the keys that the rest of the list asks for.
-    pub async fn load<K>(&self, key: K) -> Result<Option<<Batch as Loader<K>>::Value>>
+    pub(super) async fn load<K>(&self, key: K) -> Result<Option<<Batch as Loader<K>>::Value>>
     where
         K: Send + Sync + Hash + Eq + Clone + 'static,
         Batch: Loader<K, Error = Arc<Error>>,
@@ -314,7 +314,7 @@ impl View {
 
     /// Reads by one statement the incident with this id, if the viewer may see it, and the ends of these lists. The
     /// request asks for nothing else.
-    pub async fn incident_at_once(&self, id: IncidentId, lists: IncidentLists) -> Result<Option<Incident>> {
+    pub(super) async fn incident_at_once(&self, id: IncidentId, lists: IncidentLists) -> Result<Option<Incident>> {
         let Some(found) = self.app.store.incident_with_lists(id, lists).await? else { return self.incident(id).await };
         let Some(WithLists { incident, activity, alerts, comments }) = found else { return Ok(None) };
         let mut read: HashMap<TypeId, Box<dyn Any + Send + Sync>> = HashMap::new();
@@ -335,7 +335,7 @@ impl View {
     }
 
     /// Reads the incident with this id, if the viewer may see it.
-    pub async fn incident(&self, id: IncidentId) -> Result<Option<Incident>> {
+    pub(super) async fn incident(&self, id: IncidentId) -> Result<Option<Incident>> {
         let found = self.load(id).await?;
         Ok(found.filter(|incident| self.viewer.sees_incident(incident)))
     }
@@ -358,30 +358,30 @@ fn missing(error: async_graphql::Error) -> Error {
 }
 
 /// Returns the desk that a resolver works on.
-pub fn app<'a>(ctx: &'a Context<'_>) -> Result<&'a App> {
+pub(super) fn app<'a>(ctx: &'a Context<'_>) -> Result<&'a App> {
     ctx.data::<App>().map_err(missing)
 }
 
 /// Returns the caller.
-pub fn viewer<'a>(ctx: &'a Context<'_>) -> Result<&'a Viewer> {
+pub(super) fn viewer<'a>(ctx: &'a Context<'_>) -> Result<&'a Viewer> {
     ctx.data::<Viewer>().map_err(missing)
 }
 
 /// Returns the limits that the operator sets.
-pub fn limits(ctx: &Context<'_>) -> Result<ApiLimits> {
+pub(super) fn limits(ctx: &Context<'_>) -> Result<ApiLimits> {
     ctx.data::<ApiLimits>().copied().map_err(missing)
 }
 
 /// The longest `clientMutationId`, in characters. It is short because every change of the mutation carries it.
-pub const CLIENT_MUTATION_ID_CHARS_MAX: usize = 256;
+pub(super) const CLIENT_MUTATION_ID_CHARS_MAX: usize = 256;
 
 /// Returns the time of the desk. A given time of a past event may lie at most 5 minutes after it.
-pub fn now(ctx: &Context<'_>) -> Result<Instant> {
+pub(super) fn now(ctx: &Context<'_>) -> Result<Instant> {
     Ok(app(ctx)?.clock.now())
 }
 
 /// Builds a command of the caller, named after its mutation.
-pub fn command(ctx: &Context<'_>, call: &Call) -> Result<Command> {
+pub(super) fn command(ctx: &Context<'_>, call: &Call) -> Result<Command> {
     let (actor, mutation) = (viewer(ctx)?.as_ref().clone(), ctx.field().name());
     let mut command = Command::new(actor, now(ctx)?, mutation);
     // The text is not trimmed, because a client recognises its own changes by it.

@@ -15,7 +15,7 @@ use crate::domain::entity::EntityKind;
 /// with it within the window; on a tie, the incident with the latest activity, then the lowest number. If there is no
 /// such incident, the group opens a new one. Alerts that already belong to an incident stay there.
 #[derive(Clone, Debug, InputObject)]
-pub struct CorrelateInput {
+pub(super) struct CorrelateInput {
     /// The window in minutes: how far the activity of an alert may lie from the activity of the incident, or of another
     /// alert. 1 to 43,200, which is 30 days. An alert without times counts as active when it came in.
     #[graphql(default_with = "WINDOW_MINUTES")]
@@ -33,7 +33,7 @@ pub struct CorrelateInput {
 
 impl CorrelateInput {
     /// Reads the settings of the correlation. Refuses values that are out of bounds.
-    pub fn read(&self) -> Result<How> {
+    pub(super) fn read(&self) -> Result<How> {
         How::parse(self.window_minutes, self.kinds.clone(), self.holders).map_err(|error| error.below("into.correlate"))
     }
 }
@@ -52,7 +52,7 @@ pub enum CorrelationOutcome {
 
 /// The incident that an alert of a batch belongs to now, and why.
 #[derive(SimpleObject)]
-pub struct Correlation {
+pub(super) struct Correlation {
     /// The alert after the batch.
     alert: Alert,
     /// The incident that the alert belongs to, after the whole batch.
@@ -66,7 +66,7 @@ pub struct Correlation {
 
 impl Correlation {
     /// Builds the result for one alert, read through `view`.
-    pub fn new(view: &View, correlated: Correlated) -> Self {
+    pub(super) fn new(view: &View, correlated: Correlated) -> Self {
         Self {
             alert: Alert::new(view.clone(), correlated.alert),
             incident: Incident::new(view.clone(), correlated.incident),

@@ -14,7 +14,7 @@ use crate::domain::{Instant, Result, UserId};
 use crate::storage::{DeskLogFilter, LogPlace};
 
 /// The name of the connection. Its edges are those of an activity log.
-pub struct DeskLogName;
+pub(super) struct DeskLogName;
 
 impl ConnectionNameType for DeskLogName {
     fn type_name<T: async_graphql::OutputType>() -> String {
@@ -23,11 +23,11 @@ impl ConnectionNameType for DeskLogName {
 }
 
 /// A page of the log of the desk.
-pub type DeskLogConnection = Connection<String, Change, EmptyFields, EmptyFields, DeskLogName>;
+pub(super) type DeskLogConnection = Connection<String, Change, EmptyFields, EmptyFields, DeskLogName>;
 
 /// The arguments by which changes are chosen.
 #[derive(Debug, Default)]
-pub struct Chosen {
+pub(super) struct Chosen {
     /// The global id of the user who made the changes.
     pub actor: Option<ID>,
     /// The first instant of the changes.
@@ -37,7 +37,7 @@ pub struct Chosen {
 }
 
 /// Reads a page of the log, newest first.
-pub async fn page(view: &View, chosen: Chosen, args: &PageArgs) -> Result<DeskLogConnection> {
+pub(super) async fn page(view: &View, chosen: Chosen, args: &PageArgs) -> Result<DeskLogConnection> {
     let actor = chosen.actor.map(|id| read_id("actor", &id, UserId::WORD, UserId::parse));
     let filter = DeskLogFilter {
         actor: actor.transpose()?,

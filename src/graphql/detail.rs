@@ -114,7 +114,7 @@ const COMMENT: &[&str] =
 
 /// Returns the lists that one statement reads together with the incident of this field. `None` if the document asks for
 /// more than that statement reads.
-pub fn lists(ctx: &Context<'_>, page_items_max: i32) -> Option<IncidentLists> {
+pub(super) fn lists(ctx: &Context<'_>, page_items_max: i32) -> Option<IncidentLists> {
     let [root] = ctx.query_env.operation.node.selection_set.node.items.as_slice() else { return None };
     if !matches!(root.node, Selection::Field(_)) {
         return None;

@@ -48,13 +48,13 @@ fn goes_on(field: TextField, text: Option<&IncidentText>) -> bool {
 
 /// An entry of the log: the incident was created.
 #[derive(SimpleObject)]
-pub struct CreatedEntry {
+pub(super) struct CreatedEntry {
     /// The kind of the entry.
     kind: EntryKind,
 }
 
 /// An entry of the log: a text changed. `kind` says whether it is the title, the description or the resolution note.
-pub struct TextEntry {
+pub(super) struct TextEntry {
     kind: EntryKind,
     field: TextField,
     of: TextOf,
@@ -99,7 +99,7 @@ impl TextEntry {
 
 /// An entry of the log: the severity changed.
 #[derive(SimpleObject)]
-pub struct SeverityEntry {
+pub(super) struct SeverityEntry {
     /// The kind of the entry.
     kind: EntryKind,
     /// The effective severity before the change; null for a new incident.
@@ -114,7 +114,7 @@ pub struct SeverityEntry {
 
 /// An entry of the log: the status changed.
 #[derive(SimpleObject)]
-pub struct StatusEntry {
+pub(super) struct StatusEntry {
     /// The kind of the entry.
     kind: EntryKind,
     /// The status before the change; null for a new incident.
@@ -125,7 +125,7 @@ pub struct StatusEntry {
 
 /// An entry of the log: the classification changed.
 #[derive(SimpleObject)]
-pub struct ClassificationEntry {
+pub(super) struct ClassificationEntry {
     /// The kind of the entry.
     kind: EntryKind,
     /// The classification before the change; null if it was not classified.
@@ -136,7 +136,7 @@ pub struct ClassificationEntry {
 
 /// An entry of the log: the owner changed.
 #[derive(SimpleObject)]
-pub struct OwnerEntry {
+pub(super) struct OwnerEntry {
     /// The kind of the entry.
     kind: EntryKind,
     /// The owner before the change, with the name at that time; null if there was no owner.
@@ -147,7 +147,7 @@ pub struct OwnerEntry {
 
 /// An entry of the log: tags were added or removed.
 #[derive(SimpleObject)]
-pub struct TagsEntry {
+pub(super) struct TagsEntry {
     /// The kind of the entry.
     kind: EntryKind,
     /// The tags that were added.
@@ -158,7 +158,7 @@ pub struct TagsEntry {
 
 /// An entry of the log: the times of the first or last activity changed.
 #[derive(SimpleObject)]
-pub struct ActivityEntry {
+pub(super) struct ActivityEntry {
     /// The kind of the entry.
     kind: EntryKind,
     /// The first activity before the change; null if it was unknown.
@@ -172,7 +172,7 @@ pub struct ActivityEntry {
 }
 
 /// An entry of the log: a comment was written, edited or deleted.
-pub struct CommentEntry {
+pub(super) struct CommentEntry {
     view: View,
     action: CommentAction,
     comment: crate::domain::CommentId,
@@ -211,7 +211,7 @@ impl CommentEntry {
 
 /// An entry of the log: alerts were linked to the incident.
 #[derive(SimpleObject)]
-pub struct AlertsLinkedEntry {
+pub(super) struct AlertsLinkedEntry {
     /// The kind of the entry.
     kind: EntryKind,
     /// The global ids of the alerts; usually a few, at most 5,000 by one mutation, and all alerts of an incident by a
@@ -224,7 +224,7 @@ pub struct AlertsLinkedEntry {
 /// An entry of the log: alerts were unlinked from the incident.
 #[derive(SimpleObject)]
 #[graphql(complex)]
-pub struct AlertsUnlinkedEntry {
+pub(super) struct AlertsUnlinkedEntry {
     #[graphql(skip)]
     view: View,
     #[graphql(skip)]
@@ -251,7 +251,7 @@ impl AlertsUnlinkedEntry {
 
 /// An entry of the log: alerts changed, by hand, by a report of their provider, or with their incident.
 #[derive(SimpleObject)]
-pub struct AlertsChangedEntry {
+pub(super) struct AlertsChangedEntry {
     /// The kind of the entry.
     kind: EntryKind,
     /// The changed alerts, each with its fields before and after.
@@ -260,20 +260,20 @@ pub struct AlertsChangedEntry {
 
 /// An entry of the log: the incident was deleted.
 #[derive(SimpleObject)]
-pub struct DeletedEntry {
+pub(super) struct DeletedEntry {
     /// The kind of the entry.
     kind: EntryKind,
 }
 
 /// An entry of the log: the deletion of the incident was taken back.
 #[derive(SimpleObject)]
-pub struct RestoredEntry {
+pub(super) struct RestoredEntry {
     /// The kind of the entry.
     kind: EntryKind,
 }
 
 /// An entry of the log: a bookmark was added or removed.
-pub struct BookmarkEntry {
+pub(super) struct BookmarkEntry {
     view: View,
     action: BookmarkAction,
     bookmark: crate::domain::BookmarkId,
@@ -314,7 +314,7 @@ impl BookmarkEntry {
 #[derive(Interface)]
 #[expect(clippy::enum_variant_names, reason = "the variants are named after their types, which schemas show alone")]
 #[graphql(field(name = "kind", ty = "EntryKind", desc = "The kind of the entry."))]
-pub enum ChangeEntry {
+pub(super) enum ChangeEntry {
     /// The incident was created.
     CreatedEntry(CreatedEntry),
     /// The title, the description or the resolution note changed.

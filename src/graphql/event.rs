@@ -36,11 +36,11 @@ type PlacedEvent = (Option<FramePlace>, BoxedItem);
 type SourceStream = BoxStream<'static, Result<PlacedEvent>>;
 
 /// The schema that executes events.
-pub type EventSchema = async_graphql::Schema<Events, EmptyMutation, EmptySubscription>;
+pub(super) type EventSchema = async_graphql::Schema<Events, EmptyMutation, EmptySubscription>;
 
 /// The stream that a root field returns to async-graphql. It has the type of the items and ends at once, because the
 /// source stream was handed over.
-pub type HandedOver<T> = stream::Empty<async_graphql::Result<T>>;
+pub(super) type HandedOver<T> = stream::Empty<async_graphql::Result<T>>;
 
 /// A response of a stream, and the place of its event in the log. An error has no place.
 pub type PlacedResponse = (Response, Option<FramePlace>);
@@ -54,7 +54,7 @@ struct Created(Arc<Mutex<Option<SourceStream>>>);
 
 /// Hands over the source stream of a root field to [`execute`]. Each event comes with its place in the log, if it has
 /// one.
-pub fn hand_over<T>(
+pub(super) fn hand_over<T>(
     ctx: &Context<'_>,
     events: impl Stream<Item = Result<(Option<FramePlace>, T)>> + Send + 'static,
 ) -> Result<HandedOver<T>>
@@ -82,7 +82,7 @@ fn occurred<T: OutputType + 'static>(ctx: &Context<'_>) -> Result<AsSelected<T>>
 }
 
 /// The root of the schema that executes events: the fields of `Subscription`, without their arguments.
-pub struct Events;
+pub(super) struct Events;
 
 #[Object(name = "Subscription")]
 impl Events {
@@ -124,7 +124,7 @@ enum EventState {
 
 /// Executes a subscription. `create` executes its root field in the desk's schema; `events` is the schema of its
 /// events. The data of the request holds what the subscription [selects](Selected). The budget settles each response.
-pub fn execute(
+pub(super) fn execute(
     request: Request,
     create: impl FnOnce(Request) -> BoxStream<'static, Response>,
     events: EventSchema,

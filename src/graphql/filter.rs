@@ -19,7 +19,7 @@ use crate::domain::{Error, GroupId, Instant, Result, UserId};
 /// that is false counts as absent, so `{ me: false }` sets no condition and matches every owner; to exclude an owner
 /// use `not`.
 #[derive(Clone, Debug, Default, InputObject)]
-pub struct OwnerFilterInput {
+pub(super) struct OwnerFilterInput {
     /// The owner is one of these users, by global id.
     users: Option<Vec<ID>>,
     /// The owner is one of these groups, by global id.
@@ -37,7 +37,7 @@ pub struct OwnerFilterInput {
 
 /// A condition on the tags, custom and system. Names are compared without case. All given fields must match.
 #[derive(Clone, Debug, Default, InputObject)]
-pub struct TagFilterInput {
+pub(super) struct TagFilterInput {
     /// The incident has at least one of these tags.
     any: Option<Vec<String>>,
     /// The incident has all of these tags.
@@ -66,7 +66,7 @@ impl From<EntityFilterInput> for EntityFilter {
 
 /// A range of times: `from` is included, `to` is excluded. With a bound, an incident whose time is null does not match.
 #[derive(Clone, Debug, Default, InputObject)]
-pub struct TimeRangeInput {
+pub(super) struct TimeRangeInput {
     /// The time is at or after this instant.
     from: Option<Instant>,
     /// The time is before this instant.
@@ -80,7 +80,7 @@ pub struct TimeRangeInput {
 /// `status: [NEW, ACTIVE]` is added. A filter nests at most 8 deep and has at most 500 terms: each nested filter, and
 /// each listed user, group, tag, product, provider, entity and number. Beyond these limits it is `LIMIT`.
 #[derive(Clone, Debug, Default, InputObject)]
-pub struct IncidentFilterInput {
+pub(super) struct IncidentFilterInput {
     /// The status is one of these.
     status: Option<Vec<Status>>,
     /// The effective severity is one of these.
@@ -133,7 +133,7 @@ pub struct IncidentFilterInput {
 
 impl IncidentFilterInput {
     /// Reads the filter. A filter that nests too deep is refused with `LIMIT`.
-    pub fn read(self) -> Result<IncidentFilter> {
+    pub(super) fn read(self) -> Result<IncidentFilter> {
         self.read_at(&mut InputPath::new("filter"), 1)
     }
 
@@ -207,7 +207,7 @@ impl TimeRangeInput {
 
 /// One key of the order of a queue.
 #[derive(Clone, Copy, Debug, InputObject)]
-pub struct IncidentOrderInput {
+pub(super) struct IncidentOrderInput {
     /// The field by which the queue is ordered.
     field: IncidentOrderField,
     /// The direction of the order.
@@ -216,7 +216,7 @@ pub struct IncidentOrderInput {
 }
 
 /// Reads an order of up to three keys. Without keys, the newest update comes first.
-pub fn order(keys: Option<Vec<IncidentOrderInput>>) -> Result<Vec<IncidentOrder>> {
+pub(super) fn order(keys: Option<Vec<IncidentOrderInput>>) -> Result<Vec<IncidentOrder>> {
     let keys = keys.unwrap_or_default();
     if keys.len() > ORDER_KEYS_MAX {
         return Err(Error::limit("orderBy", format!("an order has at most {ORDER_KEYS_MAX} keys"), ORDER_KEYS_MAX));

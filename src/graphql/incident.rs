@@ -36,7 +36,7 @@ const ENTITIES_MAX: i32 = 1_000;
 
 /// The resolution of an incident.
 #[derive(SimpleObject)]
-pub struct Resolution {
+pub(super) struct Resolution {
     /// The resolution note.
     pub(super) note: Option<String>,
     /// When the incident was resolved.
@@ -46,7 +46,7 @@ pub struct Resolution {
 }
 
 /// An incident: the case that an analyst works on, in its present state.
-pub struct Incident {
+pub(super) struct Incident {
     view: View,
     id: IncidentId,
     /// `None` if the request asks only for fields of the row.
@@ -56,7 +56,7 @@ pub struct Incident {
 
 impl Incident {
     /// Builds an incident that is read through `view`.
-    pub fn new(view: View, incident: DomainIncident) -> Self {
+    pub(super) fn new(view: View, incident: DomainIncident) -> Self {
         let fields = Box::new(IncidentFields::new(incident.row_to_show(), title::ShownTitle::of(&incident.title)));
         Self { view, id: incident.id, incident: Some(Box::new(incident)), fields }
     }
@@ -69,7 +69,7 @@ impl Incident {
     }
 
     /// Reads the incident with this id. `None` if it is deleted, or if the viewer may not see it.
-    pub async fn find(view: &View, id: IncidentId) -> Result<Option<Self>> {
+    pub(super) async fn find(view: &View, id: IncidentId) -> Result<Option<Self>> {
         Ok(view.incident(id).await?.map(|incident| Self::new(view.clone(), incident)))
     }
 
@@ -242,7 +242,7 @@ impl Incident {
 
 /// The fields of a list of comments beside its items.
 #[derive(SimpleObject)]
-pub struct CommentConnectionFields {
+pub(super) struct CommentConnectionFields {
     /// The exact number of comments that are not deleted.
     total_count: u64,
 }
@@ -277,7 +277,7 @@ impl Incident {
 }
 
 /// Refuses with `NOT_FOUND` a log that the viewer may not read, or whose incident does not exist.
-pub async fn readable_log(view: &View, id: IncidentId) -> Result<()> {
+pub(super) async fn readable_log(view: &View, id: IncidentId) -> Result<()> {
     let incident = view.reader().await?.incidents_to_show(&[id]).await?.pop();
     match incident.is_some_and(|incident| view.viewer().reads(&incident)) {
         true => Ok(()),
@@ -286,7 +286,7 @@ pub async fn readable_log(view: &View, id: IncidentId) -> Result<()> {
 }
 
 /// Reads a page of an incident's log.
-pub async fn activity(
+pub(super) async fn activity(
     view: &View,
     incident: IncidentId,
     filter: ActivityFilter,
@@ -309,7 +309,7 @@ pub async fn activity(
 
 /// A count of the incidents of a queue that have one status.
 #[derive(SimpleObject)]
-pub struct StatusFacet {
+pub(super) struct StatusFacet {
     /// The value that is counted.
     pub(super) value: Status,
     /// How many incidents have this value and match the filter without its top-level condition on this field.
@@ -318,7 +318,7 @@ pub struct StatusFacet {
 
 /// A count of the incidents of a queue that have one severity.
 #[derive(SimpleObject)]
-pub struct SeverityFacet {
+pub(super) struct SeverityFacet {
     /// The value that is counted.
     pub(super) value: Severity,
     /// How many incidents have this value and match the filter without its top-level condition on this field.
@@ -327,7 +327,7 @@ pub struct SeverityFacet {
 
 /// A count of the incidents of a queue that have one owner, or (`value` null) no owner.
 #[derive(SimpleObject)]
-pub struct OwnerFacet {
+pub(super) struct OwnerFacet {
     /// The owner; null counts the incidents without an owner.
     pub(super) value: Option<Owner>,
     /// How many incidents have this value and match the filter without its top-level condition on this field.
@@ -336,7 +336,7 @@ pub struct OwnerFacet {
 
 /// A count of the incidents of a queue that have one tag.
 #[derive(SimpleObject)]
-pub struct TagFacet {
+pub(super) struct TagFacet {
     /// The value that is counted.
     pub(super) value: Tag,
     /// How many incidents of the queue have this value. A facet counts them without the filter's top-level condition on
@@ -346,7 +346,7 @@ pub struct TagFacet {
 
 /// A count of the incidents of a queue that have an alert of one product.
 #[derive(SimpleObject)]
-pub struct ProductFacet {
+pub(super) struct ProductFacet {
     /// The value that is counted.
     pub(super) value: String,
     /// How many incidents of the queue have this value. A facet counts them without the filter's top-level condition on
@@ -356,7 +356,7 @@ pub struct ProductFacet {
 
 /// Facets: the counts of a queue for each value of a field. Each facet ignores the top-level condition of the filter on
 /// its own field, so it also counts values that the filter excludes. A value that no incident has is left out.
-pub struct Facets {
+pub(super) struct Facets {
     view: View,
     filter: QueueFilter,
 }
@@ -402,7 +402,7 @@ impl Facets {
 }
 
 /// The fields of a page of a queue beside its rows. They are read from the same snapshot as the rows.
-pub struct IncidentConnectionFields {
+pub(super) struct IncidentConnectionFields {
     view: View,
     filter: QueueFilter,
 }
@@ -435,10 +435,10 @@ impl IncidentConnectionFields {
 }
 
 /// A page of comments.
-pub type CommentConnection = Connection<String, Comment, CommentConnectionFields, EmptyFields>;
+pub(super) type CommentConnection = Connection<String, Comment, CommentConnectionFields, EmptyFields>;
 
 /// A page of a queue.
-pub type IncidentConnection = Connection<Cursor, AtOnce<Incident>, IncidentConnectionFields, EmptyFields>;
+pub(super) type IncidentConnection = Connection<Cursor, AtOnce<Incident>, IncidentConnectionFields, EmptyFields>;
 
 impl CursorType for Cursor {
     type Error = &'static str;
@@ -453,7 +453,7 @@ impl CursorType for Cursor {
 }
 
 /// Reads a page of a queue. `asked` says which parts of the page the document selects.
-pub async fn queue(
+pub(super) async fn queue(
     view: &View,
     filter: QueueFilter,
     order: Vec<IncidentOrder>,
@@ -505,7 +505,7 @@ pub async fn queue(
 
 /// Reads the incident with this id; an unknown id is `NOT_FOUND` at the path. `lists` is given if the request asks for
 /// the incident, these lists of it, and nothing else.
-pub async fn find(view: &View, id: IncidentId, path: &str, lists: Option<IncidentLists>) -> Result<Incident> {
+pub(super) async fn find(view: &View, id: IncidentId, path: &str, lists: Option<IncidentLists>) -> Result<Incident> {
     let incident = match lists {
         Some(lists) => view.incident_at_once(id, lists).await?,
         None => view.incident(id).await?,
@@ -515,6 +515,6 @@ pub async fn find(view: &View, id: IncidentId, path: &str, lists: Option<Inciden
 }
 
 /// Returns the global id of an incident.
-pub fn global_id(id: IncidentId) -> ID {
+pub(super) fn global_id(id: IncidentId) -> ID {
     id.to_string().into()
 }

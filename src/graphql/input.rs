@@ -17,7 +17,7 @@ use crate::domain::{IncidentId, Instant, Result, title};
 
 /// Names an incident in one of two ways.
 #[derive(Debug, OneofObject)]
-pub enum IncidentByInput {
+pub(super) enum IncidentByInput {
     /// The global id of the incident.
     Id(ID),
     /// The number of the incident, without `INC-`.
@@ -25,13 +25,13 @@ pub enum IncidentByInput {
 }
 
 /// Reads the id of an incident.
-pub fn incident_id(path: &str, id: &ID) -> Result<IncidentId> {
+pub(super) fn incident_id(path: &str, id: &ID) -> Result<IncidentId> {
     read_id(path, id, IncidentId::WORD, IncidentId::parse)
 }
 
 /// The input of `createIncident`.
 #[derive(Debug, InputObject)]
-pub struct CreateIncidentInput {
+pub(super) struct CreateIncidentInput {
     /// The `clientMutationId` and the idempotency key.
     #[graphql(flatten)]
     pub call: Call,
@@ -77,7 +77,7 @@ pub struct CreateIncidentInput {
 
 impl CreateIncidentInput {
     /// Reads the id and the edit. `now` is the time of the desk, against which the activity times are checked.
-    pub fn read(self, now: Instant) -> Result<(Option<IncidentId>, IncidentEdit)> {
+    pub(super) fn read(self, now: Instant) -> Result<(Option<IncidentId>, IncidentEdit)> {
         let mut add_tags = custom_tags("tags", &self.tags)?;
         add_tags.extend(system_tags("systemTags", &self.system_tags)?);
         let patch = Patch {
@@ -106,7 +106,7 @@ impl CreateIncidentInput {
 /// The input of `updateIncident`: any of the actions on one incident together, as one change, all or nothing. A field
 /// that is absent stays as it is; null clears a field.
 #[derive(Debug, InputObject)]
-pub struct UpdateIncidentInput {
+pub(super) struct UpdateIncidentInput {
     /// The `clientMutationId` and the idempotency key.
     #[graphql(flatten)]
     pub call: Call,
@@ -170,7 +170,7 @@ pub struct UpdateIncidentInput {
 
 impl UpdateIncidentInput {
     /// Reads the edit. `now` is the time of the desk, against which the activity times are checked.
-    pub fn read(self, now: Instant) -> Result<IncidentEdit> {
+    pub(super) fn read(self, now: Instant) -> Result<IncidentEdit> {
         let mut add_tags = custom_tags("addTags", &self.add_tags)?;
         add_tags.extend(system_tags("addSystemTags", &self.add_system_tags)?);
         let mut remove_tags = known_custom_tags("removeTags", &self.remove_tags)?;
@@ -354,7 +354,7 @@ incident_inputs! {
 
 impl AddTagsInput {
     /// Reads the tags to add.
-    pub fn read(&self) -> Result<Vec<Tag>> {
+    pub(super) fn read(&self) -> Result<Vec<Tag>> {
         let mut all = custom_tags("tags", &self.tags)?;
         all.extend(system_tags("systemTags", &self.system_tags)?);
         Ok(all)
@@ -363,7 +363,7 @@ impl AddTagsInput {
 
 impl RemoveTagsInput {
     /// Reads the tags to remove.
-    pub fn read(&self) -> Result<Vec<Tag>> {
+    pub(super) fn read(&self) -> Result<Vec<Tag>> {
         let mut all = known_custom_tags("tags", &self.tags)?;
         all.extend(known_system_tags("systemTags", &self.system_tags)?);
         Ok(all)
@@ -372,7 +372,7 @@ impl RemoveTagsInput {
 
 impl AssignIncidentInput {
     /// Reads the owner.
-    pub fn read(&self) -> Result<OwnerChoice> {
+    pub(super) fn read(&self) -> Result<OwnerChoice> {
         self.owner.read()
     }
 }

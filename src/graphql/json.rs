@@ -14,15 +14,15 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 /// The name of the scalar in the schema.
-pub const JSON: &str = "JSON";
+pub(crate) const JSON: &str = "JSON";
 
 /// Returns the value that stands for a JSON text. The text has to be valid.
-pub fn exact(text: String) -> Value {
+pub(crate) fn exact(text: String) -> Value {
     Value::Object(IndexMap::from_iter([(Name::new(RAW_VALUE_TOKEN), Value::String(text))]))
 }
 
 /// Returns the text of a value that [`exact`] made.
-pub fn text_of(fields: &IndexMap<Name, Value>) -> Option<&str> {
+pub(crate) fn text_of(fields: &IndexMap<Name, Value>) -> Option<&str> {
     match fields.get(RAW_VALUE_TOKEN) {
         Some(Value::String(text)) => Some(text),
         _ => None,
@@ -30,7 +30,7 @@ pub fn text_of(fields: &IndexMap<Name, Value>) -> Option<&str> {
 }
 
 /// Reads a value of an input. The numbers of its JSON texts are 64-bit numbers.
-pub fn read(value: Value) -> serde_json::Result<serde_json::Value> {
+pub(crate) fn read(value: Value) -> serde_json::Result<serde_json::Value> {
     match value {
         Value::List(items) => items.into_iter().map(read).collect(),
         Value::Object(fields) => match text_of(&fields) {
@@ -103,7 +103,7 @@ impl<'de> Visitor<'de> for ReadJsonVisitor {
 
 /// A JSON value, as its text.
 #[derive(Clone, Debug)]
-pub struct JsonText(pub String);
+pub(crate) struct JsonText(pub String);
 
 /// Any JSON value. Numbers keep their digits, and objects keep the order of their keys. In a variable, a number beyond
 /// the range of 64-bit floats is `INVALID`, and so it is in a document.

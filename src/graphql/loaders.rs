@@ -21,77 +21,77 @@ use crate::domain::{AlertId, AttachmentId, BookmarkId, CommentId, Error, GroupId
 use crate::storage::{ActivityFilter, EntitySummary, Reader, Similarity, Span, TextKey};
 
 /// Reads together what several objects of one list ask for.
-pub struct Batch {
+pub(super) struct Batch {
     pub(super) reader: Reader,
 }
 
 /// The key of the start of a long text: one character more than a title shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct StartOf(pub TextKey);
+pub(super) struct StartOf(pub TextKey);
 
 /// The key of the members at one end of the list of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct MembersAtEnd(pub GroupId, pub Span<()>);
+pub(super) struct MembersAtEnd(pub GroupId, pub Span<()>);
 
 /// The key of the alerts at one end of the list of an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct AlertsAtEnd(pub IncidentId, pub Span<()>);
+pub(super) struct AlertsAtEnd(pub IncidentId, pub Span<()>);
 
 /// The key of the number of alerts of an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct AlertCount(pub IncidentId);
+pub(super) struct AlertCount(pub IncidentId);
 
 /// The key of the entities that an alert names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct EntitiesOf(pub AlertId);
+pub(super) struct EntitiesOf(pub AlertId);
 
 /// The key of the raw payload of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct RawOf(pub AlertId);
+pub(super) struct RawOf(pub AlertId);
 
 /// The key of the comments at one end of the list of an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct CommentsAtEnd(pub IncidentId, pub Span<()>);
+pub(super) struct CommentsAtEnd(pub IncidentId, pub Span<()>);
 
 /// The key of the attachments of an incident that are uploaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct AttachmentsOf(pub IncidentId);
+pub(super) struct AttachmentsOf(pub IncidentId);
 
 /// The key of the history of a comment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct HistoryOf(pub CommentId);
+pub(super) struct HistoryOf(pub CommentId);
 
 /// The key of the bookmarks at one end of the list of an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct BookmarksAtEnd(pub IncidentId, pub Span<()>);
+pub(super) struct BookmarksAtEnd(pub IncidentId, pub Span<()>);
 
 /// The key of the number of bookmarks of an incident that are not removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct BookmarkCount(pub IncidentId);
+pub(super) struct BookmarkCount(pub IncidentId);
 
 /// The key of the result rows of a bookmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct RowsOf(pub BookmarkId);
+pub(super) struct RowsOf(pub BookmarkId);
 
 /// The key of a user's last visit to a view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct VisitOf(pub UserId, pub ViewId);
+pub(super) struct VisitOf(pub UserId, pub ViewId);
 
 /// The key of the changes at one end of the log of an incident, through a filter.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ChangesAtEnd(pub IncidentId, pub (ActivityFilter, Span<()>));
+pub(super) struct ChangesAtEnd(pub IncidentId, pub (ActivityFilter, Span<()>));
 
 /// The key of the number of changes of an incident that match a filter.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ChangeCount(pub IncidentId, pub ActivityFilter);
+pub(super) struct ChangeCount(pub IncidentId, pub ActivityFilter);
 
 /// The key of the first entities of an incident; the number is how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Entities(pub IncidentId, pub u64);
+pub(super) struct Entities(pub IncidentId, pub u64);
 
 /// The key of the incidents that are most similar to an incident; the number is how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Similar(pub IncidentId, pub u64);
+pub(super) struct Similar(pub IncidentId, pub u64);
 
 /// Groups the keys of one batch by their arguments. The keys of one field have equal arguments, so they form one group.
 pub(super) fn grouped<K, A: Clone + Eq + Hash>(keys: impl Iterator<Item = (K, A)>) -> HashMap<A, Vec<K>> {

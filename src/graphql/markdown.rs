@@ -41,7 +41,7 @@ static RENDERING: Semaphore = Semaphore::const_new(RENDERINGS);
 /// Renders Markdown as safe HTML, on a blocking thread, so that it delays only other renderings.
 ///
 /// The renderer escapes raw HTML, then an allow-list cleans its output. If either has a hole, the other still protects.
-pub async fn to_html(markdown: String) -> Result<String> {
+pub(super) async fn to_html(markdown: String) -> Result<String> {
     let _turn = RENDERING.acquire().await.map_err(|error| Error::fault("rendering a comment", error))?;
     let rendered = tokio::task::spawn_blocking(move || render(&markdown)).await;
     rendered.map_err(|error| Error::fault("rendering a comment", error))

@@ -23,7 +23,7 @@ use crate::domain::{AlertId, Code, Error, IncidentId, Instant, Result, title};
 
 /// The input of `mergeIncidents`.
 #[derive(Debug, InputObject)]
-pub struct MergeIncidentsInput {
+pub(super) struct MergeIncidentsInput {
     /// The global id of the incident that is merged away. Its alerts, tags, comments, bookmarks and attachments move to
     /// the target, and its number leads to the target from then on.
     pub source_id: ID,
@@ -47,19 +47,19 @@ pub struct MergeIncidentsInput {
 
 impl MergeIncidentsInput {
     /// Returns the versions of both incidents that the caller has seen.
-    pub fn known(&self) -> KnownSides {
+    pub(super) fn known(&self) -> KnownSides {
         KnownSides { source: self.expected_source_version, target: self.expected_target_version }
     }
 
     /// Reads which incident is merged into which.
-    pub fn read(&self) -> Result<MergeRequest> {
+    pub(super) fn read(&self) -> Result<MergeRequest> {
         asked(&self.source_id, &self.target_id, self.keep_title)
     }
 }
 
 /// The input of `undoMerge`.
 #[derive(Debug, InputObject)]
-pub struct UndoMergeInput {
+pub(super) struct UndoMergeInput {
     /// The global id of the incident that was merged into another incident.
     pub incident_id: ID,
     /// The `clientMutationId` and the idempotency key.
@@ -69,7 +69,7 @@ pub struct UndoMergeInput {
 
 /// The input of `splitIncident`.
 #[derive(Debug, InputObject)]
-pub struct SplitIncidentInput {
+pub(super) struct SplitIncidentInput {
     /// The global id of the incident to split.
     pub incident_id: ID,
     /// The global ids of the alerts that leave the incident: some of its alerts, but not all; at most 5,000.
@@ -83,7 +83,7 @@ pub struct SplitIncidentInput {
 
 impl SplitIncidentInput {
     /// Reads which alerts are split off.
-    pub fn read(&self) -> Result<Splitting> {
+    pub(super) fn read(&self) -> Result<Splitting> {
         Ok(Splitting {
             from: incident_id("incidentId", &self.incident_id)?,
             alerts: alert_ids("alerts", &self.alerts)?,
@@ -99,7 +99,7 @@ fn asked(source: &ID, target: &ID, keep_title: bool) -> Result<MergeRequest> {
 
 /// The result of `mergeIncidents` or `undoMerge`.
 #[derive(SimpleObject)]
-pub struct MergePayload {
+pub(super) struct MergePayload {
     /// The source: the incident that was merged away. It is `REDIRECTED` after a merge, and has its former status after
     /// an undo.
     source: Incident,
@@ -127,7 +127,7 @@ impl Payload for MergePayload {
 
 /// The result of `splitIncident`.
 #[derive(SimpleObject)]
-pub struct SplitIncidentPayload {
+pub(super) struct SplitIncidentPayload {
     /// The new incident.
     incident: Incident,
     /// The incident that the alerts left.
@@ -154,7 +154,7 @@ impl Payload for SplitIncidentPayload {
 
 /// A reason why a merge would be refused: the content of the error that `mergeIncidents` would give.
 #[derive(SimpleObject)]
-pub struct MergeRefusal {
+pub(super) struct MergeRefusal {
     /// The error code, as in `extensions.code` of an error.
     code: Code,
     /// The message of the error.
@@ -165,7 +165,7 @@ pub struct MergeRefusal {
 
 /// A count of the alerts that a merge would take from one owner and give to the target's owner.
 #[derive(SimpleObject)]
-pub struct MergeOwnerChange {
+pub(super) struct MergeOwnerChange {
     /// The present owner of these alerts; null if they have no owner.
     from: Option<Owner>,
     /// The owner that the alerts would get: the owner of the target.
@@ -176,7 +176,7 @@ pub struct MergeOwnerChange {
 
 /// The target as it would be after the merge, and what would move to it.
 #[derive(SimpleObject)]
-pub struct MergeOutcome {
+pub(super) struct MergeOutcome {
     /// The first 1,000 characters of the title that the target would have.
     title: String,
     /// Whether the title is longer than the 1,000 characters that `title` shows.
@@ -215,7 +215,7 @@ pub struct MergeOutcome {
 
 /// The preview of a merge, as of `position`, by the rules of the merge itself. Nothing is written.
 #[derive(SimpleObject)]
-pub struct MergePreview {
+pub(super) struct MergePreview {
     /// The source in its present state; null if there is no such incident.
     source: Option<Incident>,
     /// The target in its present state; null if there is no such incident.
@@ -230,7 +230,7 @@ pub struct MergePreview {
 }
 
 /// Computes what a merge would do.
-pub async fn preview(view: &View, source: &ID, target: &ID, keep_title: bool) -> Result<MergePreview> {
+pub(super) async fn preview(view: &View, source: &ID, target: &ID, keep_title: bool) -> Result<MergePreview> {
     let asked = asked(source, target, keep_title)?;
     let reader = view.reader().await?;
     let mut found = reader.incidents_to_show(&[asked.source, asked.target]).await?;
@@ -325,7 +325,7 @@ async fn owner_changes(
 
 /// What moved with a merge beside alerts and tags. Alerts and tags have their own entries.
 #[derive(Clone, Copy, SimpleObject)]
-pub struct Moved {
+pub(super) struct Moved {
     /// How many comments moved. Deleted comments do not count.
     comment_count: u64,
     /// How many bookmarks moved. Removed bookmarks do not count. Null for older changes, which did not record it.
@@ -344,7 +344,7 @@ impl Moved {
 /// and attachments moved.
 #[derive(SimpleObject)]
 #[graphql(complex)]
-pub struct MergedIntoEntry {
+pub(super) struct MergedIntoEntry {
     #[graphql(skip)]
     other: Other,
     /// The kind of the entry.
@@ -362,7 +362,7 @@ pub struct MergedIntoEntry {
 /// and attachments moved.
 #[derive(SimpleObject)]
 #[graphql(complex)]
-pub struct MergedEntry {
+pub(super) struct MergedEntry {
     #[graphql(skip)]
     other: Other,
     /// The kind of the entry.
@@ -379,7 +379,7 @@ pub struct MergedEntry {
 /// An entry of the log: a merge with another incident was undone, and everything that had moved went back.
 #[derive(SimpleObject)]
 #[graphql(complex)]
-pub struct MergeUndoneEntry {
+pub(super) struct MergeUndoneEntry {
     #[graphql(skip)]
     side: Other,
     /// The kind of the entry.

@@ -7,7 +7,7 @@ use crate::storage::Parts;
 
 /// The parts of a page that a document asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RequestedPage {
+pub(super) struct RequestedPage {
     /// The parts of the rows.
     pub parts: Parts,
     /// Whether the request asks only for rows of this page: no count, facet or position, and no other field.
@@ -16,10 +16,10 @@ pub struct RequestedPage {
 
 impl RequestedPage {
     /// Everything that a document may ask of a page.
-    pub const ALL: Self = Self { parts: Parts::ALL, alone: false };
+    pub(super) const ALL: Self = Self { parts: Parts::ALL, alone: false };
 
     /// Reads what the document asks of the page of this field.
-    pub fn of(ctx: &Context<'_>) -> Self {
+    pub(super) fn of(ctx: &Context<'_>) -> Self {
         let page = ctx.look_ahead();
         let (nodes, of_edges) = (page.field("nodes"), page.field("edges").field("node"));
         let shows = |part: &str| nodes.field(part).exists() || of_edges.field(part).exists();

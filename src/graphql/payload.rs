@@ -19,7 +19,7 @@ use crate::domain::{AlertId, Result};
 
 /// The fields that the payload of each mutation has.
 #[derive(SimpleObject)]
-pub struct MutationReceipt {
+pub(super) struct MutationReceipt {
     /// The end of the log after the mutation. `Query.incident` with this position as `minPosition` shows the effect of
     /// the mutation, and so does each query that begins after the answer.
     position: String,
@@ -34,7 +34,7 @@ pub struct MutationReceipt {
 }
 
 /// A payload, which shows the answer to a command.
-pub trait Payload: Sized {
+pub(super) trait Payload: Sized {
     /// The objects of the answer.
     type Value;
 
@@ -52,7 +52,7 @@ pub trait Payload: Sized {
 /// The result of a mutation on an incident.
 #[derive(SimpleObject)]
 #[graphql(complex)]
-pub struct IncidentPayload {
+pub(super) struct IncidentPayload {
     /// The incident after the mutation.
     incident: Incident,
     #[graphql(skip)]
@@ -67,7 +67,7 @@ pub struct IncidentPayload {
 /// The result of `deleteIncident`.
 #[derive(SimpleObject)]
 #[graphql(complex)]
-pub struct DeleteIncidentPayload {
+pub(super) struct DeleteIncidentPayload {
     /// The global id of the deleted incident.
     deleted_id: ID,
     #[graphql(skip)]
@@ -79,7 +79,7 @@ pub struct DeleteIncidentPayload {
 
 /// The result of a mutation on a comment.
 #[derive(SimpleObject)]
-pub struct CommentPayload {
+pub(super) struct CommentPayload {
     /// The comment after the mutation.
     comment: Comment,
     /// The incident that the comment is on.
@@ -91,7 +91,7 @@ pub struct CommentPayload {
 
 /// The result of `ingestAlert` or `ingestAlerts`.
 #[derive(SimpleObject)]
-pub struct IngestPayload {
+pub(super) struct IngestPayload {
     /// Every alert of the batch as the ingest left it, in the order of the batch. An alert that the batch repeats is
     /// listed once.
     alerts: Vec<Alert>,
@@ -113,7 +113,7 @@ pub struct IngestPayload {
 
 /// The result of `updateAlert`.
 #[derive(SimpleObject)]
-pub struct AlertPayload {
+pub(super) struct AlertPayload {
     /// The alert after the mutation.
     alert: Alert,
     /// The end of the log after the mutation, whether it changed anything, and how the client called it.
@@ -123,7 +123,7 @@ pub struct AlertPayload {
 
 /// The result of `upsertUser`.
 #[derive(SimpleObject)]
-pub struct UserPayload {
+pub(super) struct UserPayload {
     /// The user after the mutation.
     user: User,
     /// The end of the log after the mutation, whether it changed anything, and how the client called it.
@@ -133,7 +133,7 @@ pub struct UserPayload {
 
 /// The result of a mutation on a group.
 #[derive(SimpleObject)]
-pub struct GroupPayload {
+pub(super) struct GroupPayload {
     /// The group after the mutation.
     group: Group,
     /// The end of the log after the mutation, whether it changed anything, and how the client called it.

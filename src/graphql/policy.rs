@@ -7,7 +7,7 @@ use crate::domain::policy::Policies as DomainPolicies;
 
 /// The rules that the operator of this desk has set for resolving and reopening incidents.
 #[derive(SimpleObject)]
-pub struct Policies {
+pub(super) struct Policies {
     /// Whether resolving an incident requires a resolution note.
     resolve_needs_note: bool,
     /// Whether resolving an incident requires a classification, set in the same call or before.

@@ -43,7 +43,7 @@ pub struct Query;
 /// An object with a global id.
 #[derive(Interface)]
 #[graphql(field(name = "id", ty = "ID", desc = "The global id: `<noun>:<uuid>`."))]
-pub enum Node {
+pub(super) enum Node {
     /// An incident.
     Incident(Incident),
     /// An alert.
@@ -66,7 +66,7 @@ pub enum Node {
 
 /// A tag that is suggested while a person types.
 #[derive(SimpleObject)]
-pub struct TagSuggestion {
+pub(super) struct TagSuggestion {
     /// The name, in the case in which it was first written.
     name: String,
     /// When the tag was last added to an incident, to the hour.
@@ -75,7 +75,7 @@ pub struct TagSuggestion {
 
 /// The tags that are suggested while a person types.
 #[derive(SimpleObject)]
-pub struct TagSuggestions {
+pub(super) struct TagSuggestions {
     /// The suggested tags. Tags used in the last 14 days come first, then older tags.
     tags: Vec<TagSuggestion>,
     /// Whether the typed text would be a new tag ("Create new"). False if the text is blank or names a known tag.

@@ -20,7 +20,7 @@ use crate::realtime::feed::{Event, EventAt, Left, LiveRow, Movement, QueueEvent}
 
 /// A classification: what an incident or alert turned out to be, with its threat, activity or reason.
 #[derive(SimpleObject)]
-pub struct Classification {
+pub(super) struct Classification {
     /// The kind. It decides which of the other fields is set.
     kind: ClassificationKind,
     /// The threat; null unless the kind is `TRUE_POSITIVE`.
@@ -39,7 +39,7 @@ impl From<Pair> for Classification {
 
 /// A tag on an incident.
 #[derive(SimpleObject)]
-pub struct Tag {
+pub(super) struct Tag {
     /// The name of the tag, in the case in which it was first written on this desk.
     name: String,
     /// The kind: custom, or one of the kinds of system tags.
@@ -69,14 +69,14 @@ impl AtHand for Tag {
 }
 
 /// The fields that `Incident`, `QueueRow` and `IncidentAsOf` share. They are flattened into all three.
-pub struct IncidentFields {
+pub(super) struct IncidentFields {
     row: Row,
     title: ShownTitle,
 }
 
 impl IncidentFields {
     /// Builds the fields from a row and its title.
-    pub fn new(row: Row, title: ShownTitle) -> Self {
+    pub(super) fn new(row: Row, title: ShownTitle) -> Self {
         Self { row, title }
     }
 }
@@ -315,7 +315,7 @@ impl IncidentFields {
         desc = "The global id of the incident that this incident was merged into; null if it was not merged."
     )
 )]
-pub enum QueueFields {
+pub(super) enum QueueFields {
     /// An incident in its present state.
     Incident(super::incident::Incident),
     /// A row of a stream.
@@ -326,7 +326,7 @@ pub enum QueueFields {
 
 /// An incident as a queue shows it, as of one position. For one position, the row is identical whether it comes live or
 /// from a resumed stream, and from any node. For fields beyond these, read `incident(id, minPosition)`.
-pub struct QueueRow {
+pub(super) struct QueueRow {
     position: String,
     fields: Box<IncidentFields>,
 }
@@ -376,7 +376,7 @@ pub enum LeftReason {
 
 /// An item: an incident entered the queue.
 #[derive(SimpleObject)]
-pub struct QueueEntered {
+pub(super) struct QueueEntered {
     /// The position of the change in the log. Pass it as `after` to resume from here.
     position: String,
     /// The incident as of `position`.
@@ -397,7 +397,7 @@ pub struct QueueEntered {
 /// An item: an incident of the queue changed and stayed in the queue. A client that does not hold the set may not know
 /// the incident yet, and adds it.
 #[derive(SimpleObject)]
-pub struct QueueUpdated {
+pub(super) struct QueueUpdated {
     /// The position of the change in the log. Pass it as `after` to resume from here.
     position: String,
     /// The incident as of `position`.
@@ -415,7 +415,7 @@ pub struct QueueUpdated {
 /// An item: an incident left the queue. It has no fields of the incident, because the viewer may no longer be allowed
 /// to see them. A client that does not hold the set may not know the incident, and ignores the item.
 #[derive(SimpleObject)]
-pub struct QueueLeft {
+pub(super) struct QueueLeft {
     /// The position of the change in the log. Pass it as `after` to resume from here.
     position: String,
     /// The global id of the incident.
@@ -436,7 +436,7 @@ pub struct QueueLeft {
 /// another time) if the stream has no other item to send, and after 1,000 changes in a row that are not for this
 /// stream.
 #[derive(SimpleObject)]
-pub struct Heartbeat {
+pub(super) struct Heartbeat {
     /// The position of the marker. Pass it as `after` to resume from here.
     pub position: String,
 }
@@ -444,7 +444,7 @@ pub struct Heartbeat {
 /// A marker that comes once in each stream, after the backlog: the stream has sent every change up to this position. If
 /// there is no backlog, it is the first item.
 #[derive(SimpleObject)]
-pub struct Live {
+pub(super) struct Live {
     /// The position of the marker. Pass it as `after` to resume from here.
     pub position: String,
     /// The filter with its defaults filled in and `me` resolved to ids. Null for an activity log.
@@ -458,7 +458,7 @@ pub struct Live {
 /// The last item of a stream that cannot go on from the client's position. The stream then completes. Read the data
 /// again with a query, then subscribe from the position of that read.
 #[derive(SimpleObject)]
-pub struct Resync {
+pub(super) struct Resync {
     /// The position at which the stream ended: the given `after`, or the position up to which the stream had sent
     /// everything. Do not resume from it.
     pub position: String,
@@ -475,7 +475,7 @@ pub struct Resync {
     ty = "&String",
     desc = "The position of the item in the log. Pass it as `after` to resume from here, unless the item is a `Resync`."
 ))]
-pub enum QueueItem {
+pub(super) enum QueueItem {
     /// An incident entered the queue.
     QueueEntered(QueueEntered),
     /// An incident of the queue changed and stayed.
@@ -493,7 +493,7 @@ pub enum QueueItem {
 impl QueueItem {
     /// Builds the item of an event. `filter` is the filter that `Live` repeats, as stored JSON, if the document selects
     /// it.
-    pub fn new(placed: EventAt<QueueEvent>, filter: Option<&str>) -> Self {
+    pub(super) fn new(placed: EventAt<QueueEvent>, filter: Option<&str>) -> Self {
         let position = placed.position.to_string();
         match placed.event {
             Event::Heartbeat => Self::Heartbeat(Heartbeat { position }),

@@ -26,7 +26,7 @@ const ANSWERS_MAX: u64 = 1_000;
 /// Statistics of durations, in seconds. A percentile is a measured duration, by nearest rank: the 90th percentile is
 /// the smallest duration that 90% of the durations do not exceed.
 #[derive(SimpleObject)]
-pub struct DurationStats {
+pub(super) struct DurationStats {
     /// How many incidents the statistics are over.
     count: u64,
     /// The mean, in seconds; null if `count` is 0.
@@ -58,7 +58,7 @@ impl From<Durations> for DurationStats {
 /// the filter, given or added by default, is ignored. Deleted incidents never count. If an end lies before its
 /// beginning, which an import may cause, the duration is 0.
 #[derive(SimpleObject)]
-pub struct ResponseTimes {
+pub(super) struct ResponseTimes {
     /// The position in the log at which the numbers were computed. It may be up to a minute behind the present end.
     position: String,
     /// When the numbers were computed.
@@ -96,7 +96,7 @@ impl CachedAnswer {
 
 /// The cached answers. Each has a lock, so that concurrent equal requests compute it once (single-flight).
 #[derive(Clone)]
-pub struct CachedAnswers(Cache<CacheKey, Arc<Mutex<Option<CachedAnswer>>>>);
+pub(super) struct CachedAnswers(Cache<CacheKey, Arc<Mutex<Option<CachedAnswer>>>>);
 
 impl Default for CachedAnswers {
     fn default() -> Self {
@@ -114,7 +114,7 @@ fn days(window_days: i32) -> Result<chrono::Duration> {
 }
 
 /// Reads the response times of a filter from the cache, or computes them at the view's position.
-pub async fn read(
+pub(super) async fn read(
     view: &View,
     answers: &CachedAnswers,
     filter: &SummaryFilter,

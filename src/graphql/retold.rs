@@ -10,7 +10,7 @@ use crate::domain::retold::{self, ToldText};
 /// A text of a report as the log stores it: up to 256 bytes the text itself, a longer text as its length and its
 /// SHA-256.
 #[derive(SimpleObject)]
-pub struct ReportText {
+pub(super) struct ReportText {
     /// The text; null if it is longer than 256 bytes.
     text: Option<String>,
     /// The length in characters of a text that is longer than 256 bytes; null if `text` is set.
@@ -30,7 +30,7 @@ impl From<ToldText> for ReportText {
 
 /// A text of a report before and after a change.
 #[derive(SimpleObject)]
-pub struct ReportTextDelta {
+pub(super) struct ReportTextDelta {
     /// The text before the change; null if there was no text.
     before: Option<ReportText>,
     /// The text after the change; null if there is no text.
@@ -39,7 +39,7 @@ pub struct ReportTextDelta {
 
 /// The severity of a report before and after a change.
 #[derive(SimpleObject)]
-pub struct ReportSeverityDelta {
+pub(super) struct ReportSeverityDelta {
     /// The severity before the change.
     before: Severity,
     /// The severity after the change.
@@ -48,7 +48,7 @@ pub struct ReportSeverityDelta {
 
 /// The MITRE ATT&CK techniques of a report before and after a change.
 #[derive(SimpleObject)]
-pub struct ReportTechniquesDelta {
+pub(super) struct ReportTechniquesDelta {
     /// The techniques before the change.
     before: Vec<String>,
     /// The techniques after the change.
@@ -57,7 +57,7 @@ pub struct ReportTechniquesDelta {
 
 /// A time of a report before and after a change.
 #[derive(SimpleObject)]
-pub struct ReportTimeDelta {
+pub(super) struct ReportTimeDelta {
     /// The time before the change; null if it was unknown.
     before: Option<Instant>,
     /// The time after the change; null if it is unknown.
@@ -66,7 +66,7 @@ pub struct ReportTimeDelta {
 
 /// An entity of a report as the log stores it.
 #[derive(SimpleObject)]
-pub struct ReportEntity {
+pub(super) struct ReportEntity {
     /// The kind of the entity.
     kind: EntityKind,
     /// The value of the entity.
@@ -77,7 +77,7 @@ pub struct ReportEntity {
 
 /// The entities that a report added to an alert and removed from it. An entity whose verdict changed is in both lists.
 #[derive(SimpleObject)]
-pub struct ReportEntitiesDelta {
+pub(super) struct ReportEntitiesDelta {
     /// The first 20 added entities.
     added: Vec<ReportEntity>,
     /// How many entities were added.
@@ -91,7 +91,7 @@ pub struct ReportEntitiesDelta {
 /// The fields of an alert that a new report of the provider changed, each before and after. A field that did not change
 /// is null.
 #[derive(SimpleObject)]
-pub struct ReportDelta {
+pub(super) struct ReportDelta {
     /// The title, if it changed.
     title: Option<ReportTextDelta>,
     /// The description, if it changed.

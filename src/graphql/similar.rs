@@ -11,11 +11,11 @@ use crate::domain::{Error, IncidentId, Result};
 use crate::storage::EntityInCommon;
 
 /// The most similar incidents that one request may ask of an incident (Microsoft, "Similar incidents": up to 20).
-pub const SIMILAR_MAX: i32 = 20;
+pub(super) const SIMILAR_MAX: i32 = 20;
 
 /// An entity that an incident shares with a similar incident.
 #[derive(SimpleObject)]
-pub struct SharedEntity {
+pub(super) struct SharedEntity {
     /// The kind of the entity.
     kind: EntityKind,
     /// The value of the entity, as written by an alert of the incident whose `similar` field was read.
@@ -34,7 +34,7 @@ impl From<EntityInCommon> for SharedEntity {
 
 /// An incident that shares entities with the incident whose `similar` field was read.
 #[derive(SimpleObject)]
-pub struct SimilarIncident {
+pub(super) struct SimilarIncident {
     /// The similar incident, in its present state.
     incident: Incident,
     /// How similar the incidents are. Each shared entity adds 1,000 divided by its `incidentCount`, rounded down. For
@@ -47,7 +47,7 @@ pub struct SimilarIncident {
 }
 
 /// Returns the most similar incidents, open incidents first. Refuses a `first` outside 0 to 20.
-pub async fn similar(view: &View, incident: IncidentId, first: i32) -> Result<Vec<SimilarIncident>> {
+pub(super) async fn similar(view: &View, incident: IncidentId, first: i32) -> Result<Vec<SimilarIncident>> {
     if !(0..=SIMILAR_MAX).contains(&first) {
         let message = format!("an incident shows 0 to {SIMILAR_MAX} similar ones");
         return Err(Error::limit("first", message, SIMILAR_MAX as usize));

@@ -22,7 +22,7 @@ use crate::domain::{Error, Instant, Result};
 /// or `not` still holds. Deleted incidents never count. Each incident counts in its state at the position: an incident
 /// that was reopened, or that no longer matches the filter, does not count as resolved.
 #[derive(SimpleObject)]
-pub struct QueueSummary {
+pub(super) struct QueueSummary {
     /// The position in the log at which all these numbers hold. Within one request it equals the position of
     /// `incidents` with the same filter.
     position: String,
@@ -60,7 +60,7 @@ pub struct QueueSummary {
 
 impl QueueSummary {
     /// Builds the summary.
-    pub fn new(position: Position, summary: Summary, filter: &SummaryFilter) -> Self {
+    pub(super) fn new(position: Position, summary: Summary, filter: &SummaryFilter) -> Self {
         Self {
             position: position.of_queue(filter.queue().fingerprint()).to_string(),
             since: summary.since,
@@ -84,12 +84,12 @@ impl QueueSummary {
 }
 
 /// Reads the time from which creations and resolutions are counted.
-pub fn window(since: Option<Instant>) -> Result<Window> {
+pub(super) fn window(since: Option<Instant>) -> Result<Window> {
     since.map_or(Ok(Window::Today), |at| instant("since", at).map(Window::Since))
 }
 
 /// Returns which numbers a document needs; `selects` says whether the document selects a field.
-pub fn numbers(selects: impl Fn(&str) -> bool) -> Numbers {
+pub(super) fn numbers(selects: impl Fn(&str) -> bool) -> Numbers {
     Numbers {
         flow: selects("created") || selects("resolved"),
         by_tag: selects("byTag"),
@@ -98,7 +98,12 @@ pub fn numbers(selects: impl Fn(&str) -> bool) -> Numbers {
 }
 
 /// Reads the summary from the snapshot of a view.
-pub async fn read(view: &View, filter: &SummaryFilter, since: Instant, numbers: Numbers) -> Result<QueueSummary> {
+pub(super) async fn read(
+    view: &View,
+    filter: &SummaryFilter,
+    since: Instant,
+    numbers: Numbers,
+) -> Result<QueueSummary> {
     view.searches().spend(Search::Summary, filter.queue())?;
     for _ in [numbers.by_tag, numbers.by_product].into_iter().filter(|counted| *counted) {
         view.searches().spend(Search::Facet, filter.queue())?;

@@ -32,7 +32,7 @@ impl From<SystemTagKind> for TagKind {
 
 /// A system tag, by name and kind. A custom tag is given by its name alone, in a field of its own.
 #[derive(Clone, Debug, InputObject)]
-pub struct SystemTagInput {
+pub(super) struct SystemTagInput {
     /// The name of the tag: at most 200 characters. Spaces around it are trimmed, and case is ignored in comparisons.
     name: String,
     /// The kind of the tag.
@@ -40,21 +40,21 @@ pub struct SystemTagInput {
 }
 
 /// Reads custom tags to add, by name.
-pub fn custom_tags(path: &str, names: &[String]) -> Result<Vec<Tag>> {
+pub(super) fn custom_tags(path: &str, names: &[String]) -> Result<Vec<Tag>> {
     each(path, names, |path, name| Tag::parse(path, TagKind::Custom, name))
 }
 
 /// Reads system tags to add.
-pub fn system_tags(path: &str, tags: &[SystemTagInput]) -> Result<Vec<Tag>> {
+pub(super) fn system_tags(path: &str, tags: &[SystemTagInput]) -> Result<Vec<Tag>> {
     each(path, tags, |path, tag| Tag::parse("name", tag.kind.into(), &tag.name).map_err(|error| error.below(path)))
 }
 
 /// Reads custom tags to remove, by name. They may be older than the rule that refuses characters that cannot be seen.
-pub fn known_custom_tags(path: &str, names: &[String]) -> Result<Vec<Tag>> {
+pub(super) fn known_custom_tags(path: &str, names: &[String]) -> Result<Vec<Tag>> {
     each(path, names, |path, name| Tag::known(path, TagKind::Custom, name))
 }
 
 /// Reads system tags to remove.
-pub fn known_system_tags(path: &str, tags: &[SystemTagInput]) -> Result<Vec<Tag>> {
+pub(super) fn known_system_tags(path: &str, tags: &[SystemTagInput]) -> Result<Vec<Tag>> {
     each(path, tags, |path, tag| Tag::known("name", tag.kind.into(), &tag.name).map_err(|error| error.below(path)))
 }

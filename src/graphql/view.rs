@@ -22,7 +22,7 @@ use crate::domain::{Error, Instant, Result, ViewId, text};
 
 /// One key of the order of a queue.
 #[derive(SimpleObject)]
-pub struct IncidentOrder {
+pub(super) struct IncidentOrder {
     /// The field by which the queue is ordered.
     field: IncidentOrderField,
     /// The direction of the order.
@@ -36,7 +36,7 @@ impl From<DomainOrder> for IncidentOrder {
 }
 
 /// A saved view: a named filter and order of a queue. It is visible to its owner only, or shared with everybody.
-pub struct SavedView {
+pub(super) struct SavedView {
     view: View,
     saved: Box<DomainView>,
     /// Whether the texts of the filter already count against the limit of the request.
@@ -45,7 +45,7 @@ pub struct SavedView {
 
 impl SavedView {
     /// Builds a saved view that is read through `view`.
-    pub fn new(view: View, saved: DomainView) -> Self {
+    pub(super) fn new(view: View, saved: DomainView) -> Self {
         Self { view, saved: Box::new(saved), counted: AtomicBool::new(false) }
     }
 
@@ -149,7 +149,7 @@ impl SavedView {
 }
 
 /// Reads the views that the viewer may see, ordered by name.
-pub async fn list(view: &View) -> Result<Vec<SavedView>> {
+pub(super) async fn list(view: &View) -> Result<Vec<SavedView>> {
     let mut views = view.reader().await?.views_for(view.viewer().user.id).await?;
     views.sort_by_cached_key(|saved| (text::fold(&saved.name), saved.id));
     Ok(views.into_iter().map(|saved| SavedView::new(view.clone(), saved)).collect())
@@ -157,7 +157,7 @@ pub async fn list(view: &View) -> Result<Vec<SavedView>> {
 
 /// Names a saved view in one of two ways.
 #[derive(Debug, OneofObject)]
-pub enum ViewByInput {
+pub(super) enum ViewByInput {
     /// The global id of the view.
     Id(ID),
     /// The slug of the view, the last part of its link.
@@ -165,7 +165,7 @@ pub enum ViewByInput {
 }
 
 /// Reads the view with this id or slug. A view that is unknown, or private to somebody else, is `NOT_FOUND`.
-pub async fn find(view: &View, by: &ViewByInput) -> Result<SavedView> {
+pub(super) async fn find(view: &View, by: &ViewByInput) -> Result<SavedView> {
     let reader = view.reader().await?;
     let (found, missing) = match by {
         ViewByInput::Id(id) => {
@@ -182,13 +182,13 @@ pub async fn find(view: &View, by: &ViewByInput) -> Result<SavedView> {
 }
 
 /// Reads the id of a view.
-pub fn view_id(path: &str, id: &ID) -> Result<ViewId> {
+pub(super) fn view_id(path: &str, id: &ID) -> Result<ViewId> {
     read_id(path, id, ViewId::WORD, ViewId::parse)
 }
 
 /// The input of `createView`.
 #[derive(Debug, InputObject)]
-pub struct CreateViewInput {
+pub(super) struct CreateViewInput {
     /// The display name of the view: at most 200 characters.
     name: String,
     /// The permanent name of the view in its link: `a` to `z`, `0` to `9` and single hyphens between them, at most 63
@@ -209,7 +209,7 @@ pub struct CreateViewInput {
 
 impl CreateViewInput {
     /// Reads the view to create.
-    pub fn read(self) -> Result<ViewDraft> {
+    pub(super) fn read(self) -> Result<ViewDraft> {
         let name = text::label("name", &self.name, NAME_CHARS_MAX)?;
         let slug = match self.slug {
             Some(slug) => Slug::parse("slug", &slug)?,
@@ -232,7 +232,7 @@ fn asked(filter: IncidentFilterInput) -> Result<IncidentFilter> {
 
 /// The input of `updateView`. A field that is absent stays as it is.
 #[derive(Debug, InputObject)]
-pub struct UpdateViewInput {
+pub(super) struct UpdateViewInput {
     /// The global id of the view.
     pub view_id: ID,
     /// The new name: at most 200 characters. The slug and the link do not change.
@@ -250,7 +250,7 @@ pub struct UpdateViewInput {
 
 impl UpdateViewInput {
     /// Reads the id of the view and the changes.
-    pub fn read(self) -> Result<(ViewId, ViewPatch)> {
+    pub(super) fn read(self) -> Result<(ViewId, ViewPatch)> {
         let name = given("name", self.name)?.map(|name| text::label("name", &name, NAME_CHARS_MAX)).transpose()?;
         let patch = ViewPatch {
             name,
@@ -264,7 +264,7 @@ impl UpdateViewInput {
 
 /// The input of `deleteView`.
 #[derive(Debug, InputObject)]
-pub struct DeleteViewInput {
+pub(super) struct DeleteViewInput {
     /// The global id of the view.
     pub view_id: ID,
     /// The `clientMutationId` and the idempotency key.
@@ -274,7 +274,7 @@ pub struct DeleteViewInput {
 
 /// The input of `setDefaultView`.
 #[derive(Debug, InputObject)]
-pub struct SetDefaultViewInput {
+pub(super) struct SetDefaultViewInput {
     /// The global id of the view, or null to clear the default view. The field must be given.
     view_id: MaybeUndefined<ID>,
     /// The `clientMutationId` and the idempotency key.
@@ -284,14 +284,14 @@ pub struct SetDefaultViewInput {
 
 impl SetDefaultViewInput {
     /// Reads the id of the view; `None` clears the default view.
-    pub fn read(self) -> Result<Option<ViewId>> {
+    pub(super) fn read(self) -> Result<Option<ViewId>> {
         said("viewId", self.view_id)?.map(|id| view_id("viewId", &id)).transpose()
     }
 }
 
 /// The input of `visitView`.
 #[derive(Debug, InputObject)]
-pub struct VisitViewInput {
+pub(super) struct VisitViewInput {
     /// The global id of the view.
     pub view_id: ID,
     /// The `clientMutationId` and the idempotency key.
@@ -301,7 +301,7 @@ pub struct VisitViewInput {
 
 /// The result of a mutation on a view.
 #[derive(SimpleObject)]
-pub struct ViewPayload {
+pub(super) struct ViewPayload {
     /// The view after the mutation.
     view: SavedView,
     /// The end of the log after the mutation, whether it changed anything, and how the client called it.
@@ -319,7 +319,7 @@ impl Payload for ViewPayload {
 
 /// The result of `deleteView`.
 #[derive(SimpleObject)]
-pub struct DeleteViewPayload {
+pub(super) struct DeleteViewPayload {
     /// The global id of the deleted view.
     deleted_id: ID,
     /// The end of the log after the mutation, whether it changed anything, and how the client called it.
@@ -329,7 +329,7 @@ pub struct DeleteViewPayload {
 
 /// The result of `setDefaultView`.
 #[derive(SimpleObject)]
-pub struct DefaultViewPayload {
+pub(super) struct DefaultViewPayload {
     /// The default view of the caller; null if the caller has no default view.
     default_view: Option<SavedView>,
     /// The end of the log after the mutation, whether it changed anything, and how the client called it.

@@ -12,7 +12,7 @@ use super::lines::{Ends, InputLine, LINE_BYTES_MAX, LineTally, Lines};
 
 /// One record of the file.
 #[derive(Debug, PartialEq)]
-pub struct CsvRecord {
+pub(crate) struct CsvRecord {
     /// The line it starts on, from 1.
     pub line: u64,
     /// The text as in the file, without the end of its last line. Marks stand for undecodable bytes.
@@ -23,7 +23,7 @@ pub struct CsvRecord {
 
 /// The separator of fields and the end of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CsvForm {
+pub(crate) struct CsvForm {
     /// The field separator: a comma, a semicolon, a tab or another byte.
     pub separator: u8,
     /// The end of a line.
@@ -31,7 +31,7 @@ pub struct CsvForm {
 }
 
 /// Reads records, the header first.
-pub struct CsvRecords<R> {
+pub(crate) struct CsvRecords<R> {
     lines: Lines<R>,
     form: CsvForm,
     tally: Arc<LineTally>,
@@ -44,11 +44,11 @@ pub struct CsvRecords<R> {
 }
 
 /// A record, or the line of a fault and its reason.
-pub type CsvReading = Result<CsvRecord, (u64, String)>;
+pub(crate) type CsvReading = Result<CsvRecord, (u64, String)>;
 
 impl<R: BufRead> CsvRecords<R> {
     /// Starts at the header, which is line `first`.
-    pub fn new(reader: R, form: CsvForm, first: u64, tally: Arc<LineTally>) -> Self {
+    pub(crate) fn new(reader: R, form: CsvForm, first: u64, tally: Arc<LineTally>) -> Self {
         let lines = Lines::new(reader, form.ends, first);
         Self { lines, form, tally, returned: VecDeque::new(), width: None, lost: false }
     }

@@ -14,7 +14,7 @@ const CHUNK_BYTES: usize = 16 * 1024;
 
 /// Reads a file as UTF-8, without its byte order mark, and converts UTF-16. An unpaired surrogate becomes the byte
 /// 0xFF, which is not valid UTF-8 either.
-pub struct Decoded<R> {
+pub(crate) struct Decoded<R> {
     inner: R,
     form: Option<Encoding>,
     /// Bytes that are read and not yet decoded.
@@ -33,7 +33,7 @@ enum Encoding {
 
 impl<R: Read> Decoded<R> {
     /// Makes a decoder of `inner`.
-    pub fn new(inner: R) -> Self {
+    pub(crate) fn new(inner: R) -> Self {
         Self { inner, form: None, carried: Vec::new(), ready: Vec::new(), at: 0, ended: false }
     }
 
@@ -128,7 +128,7 @@ fn marked(c: char) -> Option<u8> {
 }
 
 /// Decodes bytes as text. Bytes that are no UTF-8 become marks, and so does U+0000, which the desk cannot store.
-pub fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
@@ -145,7 +145,7 @@ pub fn text(bytes: &[u8]) -> String {
 }
 
 /// Decodes the marks in a text that Rust's `Debug` wrote, as serde's errors do; there a mark is `\u{10fee7}`.
-pub fn debugged(text: &str) -> Cow<'_, str> {
+pub(crate) fn debugged(text: &str) -> Cow<'_, str> {
     const ESCAPE: usize = r"\u{10fee7}".len();
     let escaped = |at: usize| {
         let digits = text.get(at..at + ESCAPE)?.strip_prefix(r"\u{")?.strip_suffix('}')?;
@@ -175,7 +175,7 @@ pub fn debugged(text: &str) -> Cow<'_, str> {
 
 /// Replaces JSON escapes that are no characters (`\u0000`, an unpaired surrogate) by marks. Escapes of marks become
 /// marks of their bytes, so that this program made every mark.
-pub fn escapes(json: &str) -> Cow<'_, str> {
+pub(crate) fn escapes(json: &str) -> Cow<'_, str> {
     let unit = |at: usize| u32::from_str_radix(json.get(at..at + 6)?.strip_prefix("\\u")?, 16).ok();
     let mut text = String::new();
     let (mut copied, mut at) = (0, 0);
@@ -208,13 +208,13 @@ pub fn escapes(json: &str) -> Cow<'_, str> {
 }
 
 /// Returns whether a text holds marks.
-pub fn has_marks(text: &str) -> bool {
+pub(crate) fn has_marks(text: &str) -> bool {
     // Every mark begins with this byte, and few texts hold it at all.
     text.as_bytes().contains(&0xf4) && text.chars().any(|c| marked(c).is_some())
 }
 
 /// Returns a text for a field, with U+FFFD for each undecodable byte and each escape that is no character.
-pub fn plain(text: &str) -> Cow<'_, str> {
+pub(crate) fn plain(text: &str) -> Cow<'_, str> {
     if !has_marks(text) {
         return Cow::Borrowed(text);
     }
@@ -229,7 +229,7 @@ pub fn plain(text: &str) -> Cow<'_, str> {
 }
 
 /// Returns a text for a raw payload: an undecodable byte is written `\xE9`, and an escape as it came.
-pub fn raw(text: &str) -> Cow<'_, str> {
+pub(crate) fn raw(text: &str) -> Cow<'_, str> {
     if !has_marks(text) {
         return Cow::Borrowed(text);
     }

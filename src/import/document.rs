@@ -16,7 +16,7 @@ use crate::domain::Error;
 
 /// The place of an element: its value in the file, for line numbers, and the members before the list that holds it.
 #[derive(Clone, Copy)]
-pub struct ElementPlace<'a> {
+pub(crate) struct ElementPlace<'a> {
     text: &'a str,
     /// The line on which the value starts.
     first_line: u64,
@@ -27,21 +27,21 @@ pub struct ElementPlace<'a> {
 
 impl<'a> ElementPlace<'a> {
     /// Returns the line on which a part of the value starts.
-    pub fn line_of(&self, part: &RawValue) -> u64 {
+    pub(crate) fn line_of(&self, part: &RawValue) -> u64 {
         let start = (part.get().as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize);
         self.first_line + self.ends.count(self.text.as_bytes().get(..start).unwrap_or_default())
     }
 }
 
 /// Turns the values of a file into records.
-pub trait FileDialect: Send + Sync + 'static {
+pub(crate) trait FileDialect: Send + Sync + 'static {
     /// Adds the records of `value` to `items`.
     fn read(&self, value: &RawValue, place: ElementPlace<'_>, items: &mut Vec<ImportItem>);
 }
 
 /// The layout of the values in a file.
 #[derive(Clone, Copy, Debug)]
-pub struct Layout {
+pub(crate) struct Layout {
     /// Whether each line is a value of its own, so that a broken value loses only its line.
     pub by_line: bool,
     /// What ends a line.
@@ -51,7 +51,7 @@ pub struct Layout {
 }
 
 /// Reads records from `reader` through `dialect`. Only one value is in memory at a time, whatever the file's size.
-pub fn items<D: FileDialect>(
+pub(crate) fn items<D: FileDialect>(
     reader: impl BufRead + Send + 'static,
     layout: Layout,
     tally: Arc<LineTally>,
@@ -126,7 +126,7 @@ fn read_piece<D: FileDialect>(piece: Piece, envelope: &str, ends: Ends, dialect:
 }
 
 /// Returns why a text is not JSON, without the position: the file's line is reported beside it.
-pub fn not_json(error: &serde_json::Error) -> String {
+pub(crate) fn not_json(error: &serde_json::Error) -> String {
     let told = error.to_string();
     format!("this is not JSON: {}", told.rfind(" at line ").map_or(told.as_str(), |end| &told[..end]))
 }
@@ -154,7 +154,7 @@ fn controls(json: &str) -> Cow<'_, str> {
 }
 
 /// Returns the elements of an array, or of the array in `value`; otherwise the value itself.
-pub fn elements(value: &RawValue) -> Vec<&RawValue> {
+pub(crate) fn elements(value: &RawValue) -> Vec<&RawValue> {
     #[derive(Deserialize)]
     struct RecordList<'a> {
         #[serde(borrow, default)]
@@ -172,13 +172,13 @@ pub fn elements(value: &RawValue) -> Vec<&RawValue> {
 }
 
 /// Reads one element as `T`. The error is in words, without the position inside the element.
-pub fn parse<'a, T: Deserialize<'a>>(value: &'a RawValue) -> Result<T, String> {
+pub(crate) fn parse<'a, T: Deserialize<'a>>(value: &'a RawValue) -> Result<T, String> {
     serde_json::from_str(value.get()).map_err(|error| reason(&error))
 }
 
 /// Returns what is wrong with a value, in words for the author of the file, because serde's messages name internal
 /// types. It omits "at line 1 column 7": the file's line is reported beside it.
-pub fn reason(error: &serde_json::Error) -> String {
+pub(crate) fn reason(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let text = decode::debugged(text.rfind(" at line ").map_or(text.as_str(), |end| &text[..end]));
     reworded(&text).unwrap_or_else(|| text.into_owned())
@@ -237,7 +237,7 @@ fn expected_in_words(expected: &str) -> &str {
 }
 
 /// Adds the records of one element with their odd parts, or the reason why there is no record.
-pub fn push(items: &mut Vec<ImportItem>, odds: Odds, records: Result<Vec<Record>, String>) {
+pub(crate) fn push(items: &mut Vec<ImportItem>, odds: Odds, records: Result<Vec<Record>, String>) {
     let line = odds.line();
     match records {
         Ok(records) => items.extend(keep::records(records, odds)),

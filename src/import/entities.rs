@@ -25,7 +25,7 @@ const TIES: [&str; 10] = [
 
 /// Returns the entities of a SecurityAlert row or a Sentinel response, which the file names `field`. References
 /// (`$ref`) are followed. Entities without a name (a logon session, a connection) stay in the raw payload.
-pub fn of_sentinel(entities: &[Value], field: &str, odds: &mut Odds) -> Vec<EntityRecord> {
+pub(crate) fn of_sentinel(entities: &[Value], field: &str, odds: &mut Odds) -> Vec<EntityRecord> {
     let by_id: HashMap<&str, &Value> =
         entities.iter().filter_map(|entity| Some((entity.get("$id")?.as_str()?, entity))).collect();
     let mut named = Vec::new();
@@ -176,7 +176,7 @@ impl<'a> Properties<'a> {
 
 /// Returns the entities in a piece of Graph evidence, which the file names `field`: an account, a device, a file with
 /// its hash, and others.
-pub fn of_graph(evidence: &Map<String, Value>, field: &str, odds: &mut Odds) -> Vec<EntityRecord> {
+pub(crate) fn of_graph(evidence: &Map<String, Value>, field: &str, odds: &mut Odds) -> Vec<EntityRecord> {
     let said = evidence.get("@odata.type").and_then(Value::as_str).unwrap_or_default();
     let said = said.rsplit('.').next().unwrap_or_default();
     let kind = words::squash(said);
@@ -256,7 +256,7 @@ fn joined(hive: Option<String>, key: Option<String>, value: Option<String>) -> O
 }
 
 /// Makes an entity. A value that is too long is cut later, where the cut is reported.
-pub fn entity(kind: EntityKind, value: &str, verdict: Option<Verdict>) -> EntityRecord {
+pub(crate) fn entity(kind: EntityKind, value: &str, verdict: Option<Verdict>) -> EntityRecord {
     EntityRecord { kind, value: value.replace('\0', "").trim().to_owned(), verdict }
 }
 

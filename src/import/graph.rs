@@ -19,13 +19,13 @@ use crate::domain::incident::{Severity, Status};
 use crate::domain::{Instant, text};
 
 /// The source of its incidents.
-pub const SOURCE: &str = "graph";
+pub(crate) const SOURCE: &str = "graph";
 
 /// The provider of an alert that names no provider.
 const UNNAMED_PROVIDER: &str = "Microsoft Graph";
 
 /// Reads Graph's resources.
-pub struct Graph;
+pub(crate) struct Graph;
 
 impl FileDialect for Graph {
     fn read(&self, value: &RawValue, place: ElementPlace<'_>, items: &mut Vec<ImportItem>) {

@@ -34,7 +34,7 @@ const HEADING: &str = "Parts of this record that could not be read, as they came
 const CODES_MAX: usize = 5;
 
 /// Returns the records of one element within the desk's bounds. The odd parts go with the first record.
-pub fn records(records: Vec<Record>, mut odds: Odds) -> Vec<ImportItem> {
+pub(super) fn records(records: Vec<Record>, mut odds: Odds) -> Vec<ImportItem> {
     let line = odds.line();
     let mut kept: Vec<Record> = Vec::with_capacity(records.len());
     for record in records {

@@ -18,10 +18,10 @@ const MEMBERS_TRIED_MAX: usize = 64;
 const BYTES_TRIED_MAX: usize = 64 * 1024;
 
 /// A check that returns the reason why a text cannot be read.
-pub type Accepts<'a> = &'a dyn Fn(&str) -> Result<(), String>;
+pub(super) type Accepts<'a> = &'a dyn Fn(&str) -> Result<(), String>;
 
 /// The way in which a reader takes an object.
-pub struct By<'a, T> {
+pub(super) struct By<'a, T> {
     /// The members without which it accepts no object (`"type":"alert"`); may be empty.
     pub always: &'a str,
     /// Reads a whole object.
@@ -32,7 +32,7 @@ pub struct By<'a, T> {
 
 /// Reads an object; if that fails, reads it without the parts that make it fail. Then the result borrows from `room`,
 /// which holds the object without its odd parts.
-pub fn object<'a, T>(
+pub(super) fn object<'a, T>(
     element: &'a RawValue,
     by: &By<'a, T>,
     room: &'a mut String,
@@ -65,7 +65,7 @@ pub fn object<'a, T>(
 }
 
 /// Reads the properties of a resource, without the properties that cannot be read.
-pub fn properties<T: DeserializeOwned>(value: &RawValue, odds: &mut Odds) -> Result<T, String> {
+pub(super) fn properties<T: DeserializeOwned>(value: &RawValue, odds: &mut Odds) -> Result<T, String> {
     let by = By {
         always: "",
         read: |text| serde_json::from_str(text),
@@ -217,7 +217,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
 }
 
 /// Returns the whole elements of a JSON list that was cut off; `None` if the text is no list.
-pub fn elements_of_cut(text: &str) -> Option<Vec<serde_json::Value>> {
+pub(super) fn elements_of_cut(text: &str) -> Option<Vec<serde_json::Value>> {
     text.trim_start().strip_prefix('[')?;
     let values = super::values::Values::new(std::io::Cursor::new(text.as_bytes()), super::lines::Ends::LineFeed, 1);
     let whole = values.filter_map(|piece| piece.ok()?.text.ok());

@@ -10,7 +10,7 @@ use super::odd::Odds;
 use super::{ImportItem, Record};
 
 /// Reads records of the desk's own format.
-pub struct OwnFormat;
+pub(crate) struct OwnFormat;
 
 impl FileDialect for OwnFormat {
     fn read(&self, value: &RawValue, place: ElementPlace<'_>, items: &mut Vec<ImportItem>) {

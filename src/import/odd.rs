@@ -31,7 +31,7 @@ const ODD_MAX: usize = 100;
 
 /// Collects the odd parts of one element.
 #[derive(Debug)]
-pub struct Odds {
+pub(crate) struct Odds {
     line: u64,
     /// The element as it came.
     raw: String,
@@ -41,37 +41,37 @@ pub struct Odds {
 
 impl Odds {
     /// Starts the collection for the element on `line`. `raw` is its text, in which marks stand for undecodable bytes.
-    pub fn new(line: u64, raw: &str) -> Self {
+    pub(crate) fn new(line: u64, raw: &str) -> Self {
         Self { line, raw: decode::raw(raw).into_owned(), parts: Vec::new(), more: 0 }
     }
 
     /// Returns the line on which the element starts.
-    pub fn line(&self) -> u64 {
+    pub(crate) fn line(&self) -> u64 {
         self.line
     }
 
     /// Returns the element as it came.
-    pub fn raw(&self) -> &str {
+    pub(crate) fn raw(&self) -> &str {
         &self.raw
     }
 
     /// Notes a part that is imported as raw text only.
-    pub fn keep(&mut self, field: impl Into<String>, raw: &str, reason: impl Into<String>) {
+    pub(crate) fn keep(&mut self, field: impl Into<String>, raw: &str, reason: impl Into<String>) {
         self.push(field.into(), raw, reason.into(), Became::Raw);
     }
 
     /// Notes a part that is imported, read in the one way that makes sense of it.
-    pub fn assume(&mut self, field: impl Into<String>, raw: &str, reason: impl Into<String>) {
+    pub(crate) fn assume(&mut self, field: impl Into<String>, raw: &str, reason: impl Into<String>) {
         self.push(field.into(), raw, reason.into(), Became::Assumed);
     }
 
     /// Returns the value of a reading, or notes the part and returns `None` if it failed.
-    pub fn or<T>(&mut self, field: &str, raw: &str, reading: Result<T, String>) -> Option<T> {
+    pub(crate) fn or<T>(&mut self, field: &str, raw: &str, reading: Result<T, String>) -> Option<T> {
         reading.map_err(|reason| self.keep(field, raw, reason)).ok()
     }
 
     /// Returns the meaning of another product's word; `None` if the word is absent or unknown.
-    pub fn word<T>(
+    pub(crate) fn word<T>(
         &mut self,
         field: &str,
         word: Option<&str>,
@@ -82,7 +82,7 @@ impl Odds {
     }
 
     /// Returns the collected parts. The last part counts the parts that are not reported one by one.
-    pub fn into_parts(mut self) -> Vec<Odd> {
+    pub(crate) fn into_parts(mut self) -> Vec<Odd> {
         if self.more > 0 {
             let reason = format!("{} more parts could not be read", self.more);
             let (line, raw) = (self.line, std::mem::take(&mut self.raw));

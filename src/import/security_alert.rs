@@ -29,7 +29,7 @@ const SEPARATORS: [u8; 4] = [b',', b';', b'\t', b'|'];
 
 /// The form of the first lines of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Beginning {
+pub(crate) struct Beginning {
     /// The separator of columns.
     separator: u8,
     /// Whether a line before the header names the separator: `sep=;`.
@@ -37,7 +37,7 @@ pub struct Beginning {
 }
 
 /// Detects from the first lines of a file whether it is a table, and how its columns are separated.
-pub fn beginning(head: &str, ends: Ends) -> Option<Beginning> {
+pub(crate) fn beginning(head: &str, ends: Ends) -> Option<Beginning> {
     let mut lines = head.split(char::from(ends.byte())).map(str::trim).filter(|line| !line.is_empty());
     let first = lines.next()?;
     let said = first.trim_matches('"').strip_prefix("sep=").and_then(|rest| rest.bytes().next());
@@ -64,7 +64,7 @@ fn column(name: &str) -> String {
 }
 
 /// Reads the rows one by one.
-pub fn items(
+pub(crate) fn items(
     mut reader: impl BufRead + Send + 'static,
     beginning: Option<Beginning>,
     layout: Layout,

@@ -17,13 +17,13 @@ use super::odd::Odds;
 use super::{ImportItem, Record, sentinel_resources as resources, words};
 
 /// The source of its incidents.
-pub const SOURCE: &str = "sentinel";
+pub(crate) const SOURCE: &str = "sentinel";
 
 /// The provider of its alerts: Sentinel forwards the alerts of every product.
-pub const PROVIDER: &str = "Microsoft Sentinel";
+pub(crate) const PROVIDER: &str = "Microsoft Sentinel";
 
 /// Reads Sentinel's resources.
-pub struct Sentinel;
+pub(crate) struct Sentinel;
 
 impl FileDialect for Sentinel {
     fn read(&self, value: &RawValue, place: ElementPlace<'_>, items: &mut Vec<ImportItem>) {

@@ -64,7 +64,7 @@ pub struct ImportSummary {
 }
 
 /// The most bad records, and the most odd parts, that a summary names; the others are counted.
-pub const NAMED_MAX: usize = 100;
+pub(crate) const NAMED_MAX: usize = 100;
 
 /// Whether everything was imported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

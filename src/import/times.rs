@@ -6,7 +6,7 @@ use crate::domain::Instant;
 
 /// The meaning of a text as a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ToldTime {
+pub(super) enum ToldTime {
     /// An instant.
     At(Instant),
     /// An instant under the assumption of UTC, because the text has no zone.
@@ -32,7 +32,7 @@ const UNZONED: [&str; 9] = [
 const ZONED: [&str; 3] = ["%Y-%m-%dT%H:%M:%S%.f%z", "%Y-%m-%d %H:%M:%S%.f %z", "%Y-%m-%dT%H:%M%z"];
 
 /// Reads a time; `None` if the text is no time.
-pub fn read(text: &str) -> Option<ToldTime> {
+pub(super) fn read(text: &str) -> Option<ToldTime> {
     let text = text.trim();
     let text = text.strip_suffix("UTC").map_or(text, str::trim_end);
     if let Ok(at) = DateTime::parse_from_rfc3339(text) {
@@ -59,7 +59,7 @@ fn told(at: Instant, form: fn(Instant) -> ToldTime) -> ToldTime {
 }
 
 /// Returns whether an instant is .NET's `DateTime.MinValue` or `MaxValue`, in any zone.
-pub fn is_never(at: Instant) -> bool {
+pub(super) fn is_never(at: Instant) -> bool {
     matches!((at.year(), at.ordinal()), (0, 366) | (1, 1..=2) | (9999, 364..=365) | (10_000, 1))
 }
 

@@ -20,7 +20,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
 
 /// One value of a file.
 #[derive(Debug)]
-pub struct Piece {
+pub(crate) struct Piece {
     /// The line on which it starts.
     pub line: u64,
     /// The text, with marks for undecodable bytes; or the reason why it could not be read.
@@ -28,7 +28,7 @@ pub struct Piece {
 }
 
 /// Reads values one by one.
-pub struct Values<R> {
+pub(crate) struct Values<R> {
     bytes: Bytes<R>,
     place: ReadPlace,
     envelope: String,
@@ -62,13 +62,13 @@ enum ReadOutcome {
 
 impl<R: Read> Values<R> {
     /// Makes a reader of values from `reader`. The number of its first line is `first`.
-    pub fn new(reader: R, ends: Ends, first: u64) -> Self {
+    pub(crate) fn new(reader: R, ends: Ends, first: u64) -> Self {
         let bytes = Bytes { reader, chunk: Vec::new(), at: 0, line: first, ends, indent: Some(Vec::new()) };
         Self { bytes, place: ReadPlace::Top, envelope: String::new(), lost: false }
     }
 
     /// Returns the object's members before its list, as an object of their own: `{"@odata.context": …}`.
-    pub fn envelope(&self) -> &str {
+    pub(crate) fn envelope(&self) -> &str {
         &self.envelope
     }
 

@@ -9,15 +9,15 @@ use crate::domain::incident::{Severity, Status};
 use crate::domain::tag::TagKind;
 
 /// The meaning of a word, or the reason why it is refused.
-pub type Reading<T> = Result<T, String>;
+pub(crate) type Reading<T> = Result<T, String>;
 
 /// Normalises a word for comparison: letters and digits only, lowercase. So `In progress` equals `inProgress`.
-pub fn squash(word: &str) -> String {
+pub(crate) fn squash(word: &str) -> String {
     word.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
 /// Reads a severity; `None` if the provider says that it is unknown.
-pub fn severity(word: &str) -> Reading<Option<Severity>> {
+pub(crate) fn severity(word: &str) -> Reading<Option<Severity>> {
     match squash(word).as_str() {
         "high" | "critical" => Ok(Some(Severity::High)),
         "medium" => Ok(Some(Severity::Medium)),
@@ -29,7 +29,7 @@ pub fn severity(word: &str) -> Reading<Option<Severity>> {
 }
 
 /// Reads a status in the desk's own words.
-pub fn status(word: &str) -> Reading<Status> {
+pub(crate) fn status(word: &str) -> Reading<Status> {
     match squash(word).as_str() {
         "new" => Ok(Status::New),
         "active" | "inprogress" => Ok(Status::Active),
@@ -39,7 +39,7 @@ pub fn status(word: &str) -> Reading<Status> {
 }
 
 /// Reads an alert's status in the words of the desk, Graph or Sentinel; `None` if the provider does not know it.
-pub fn alert_status(word: &str) -> Reading<Option<AlertStatus>> {
+pub(crate) fn alert_status(word: &str) -> Reading<Option<AlertStatus>> {
     match squash(word).as_str() {
         "new" => Ok(Some(AlertStatus::New)),
         "active" | "inprogress" => Ok(Some(AlertStatus::Active)),
@@ -51,7 +51,7 @@ pub fn alert_status(word: &str) -> Reading<Option<AlertStatus>> {
 
 /// Reads a status of a Defender incident (Graph). Its `active` is `NEW` here, because nobody has started on the
 /// incident. A redirected incident was merged there, so it is resolved here.
-pub fn graph_status(word: &str) -> Reading<Status> {
+pub(crate) fn graph_status(word: &str) -> Reading<Status> {
     match squash(word).as_str() {
         "active" | "new" => Ok(Status::New),
         "inprogress" | "awaitingaction" => Ok(Status::Active),
@@ -62,7 +62,7 @@ pub fn graph_status(word: &str) -> Reading<Status> {
 
 /// Reads a classification of two words, in the words of Defender, Graph or the desk, in every spelling on Microsoft's
 /// pages. `None` means that nothing was decided.
-pub fn classification(kind: &str, detail: Option<&str>) -> Reading<Option<Classification>> {
+pub(crate) fn classification(kind: &str, detail: Option<&str>) -> Reading<Option<Classification>> {
     let word = squash(detail.unwrap_or_default());
     let refused = || Err(format!("\"{kind}\" does not go with \"{}\"", detail.unwrap_or_default()));
     let classification = match squash(kind).as_str() {
@@ -98,7 +98,7 @@ pub fn classification(kind: &str, detail: Option<&str>) -> Reading<Option<Classi
 }
 
 /// Reads a Sentinel classification and its reason (docs/PRODUCT.md, P17); `None` if it is undetermined.
-pub fn sentinel_classification(kind: &str, reason: Option<&str>) -> Reading<Option<Classification>> {
+pub(crate) fn sentinel_classification(kind: &str, reason: Option<&str>) -> Reading<Option<Classification>> {
     let by_reason = match squash(reason.unwrap_or_default()).as_str() {
         "suspiciousactivity" => Some(Classification::TruePositive(Threat::Other)),
         "suspiciousbutexpected" => {
@@ -124,7 +124,7 @@ pub fn sentinel_classification(kind: &str, reason: Option<&str>) -> Reading<Opti
 }
 
 /// Reads a verdict on evidence; `None` if the provider has no verdict.
-pub fn verdict(word: &str) -> Reading<Option<Verdict>> {
+pub(crate) fn verdict(word: &str) -> Reading<Option<Verdict>> {
     match squash(word).as_str() {
         "malicious" => Ok(Some(Verdict::Malicious)),
         "suspicious" => Ok(Some(Verdict::Suspicious)),
@@ -135,7 +135,7 @@ pub fn verdict(word: &str) -> Reading<Option<Verdict>> {
 }
 
 /// Reads the kind of a tag in the desk's own words.
-pub fn tag_kind(word: &str) -> Reading<TagKind> {
+pub(crate) fn tag_kind(word: &str) -> Reading<TagKind> {
     match squash(word).as_str() {
         "custom" => Ok(TagKind::Custom),
         "attacktype" => Ok(TagKind::AttackType),
@@ -147,7 +147,7 @@ pub fn tag_kind(word: &str) -> Reading<TagKind> {
 }
 
 /// Guesses the kind of another product's system tag from the words of the tag; the default is an attack type.
-pub fn system_tag_kind(name: &str) -> TagKind {
+pub(crate) fn system_tag_kind(name: &str) -> TagKind {
     let word = squash(name);
     let says = |parts: &[&str]| parts.iter().any(|part| word.contains(part));
     if says(&["expert"]) {

@@ -10,7 +10,7 @@ use crate::domain::incident::Severity::{High, Informational, Low, Medium};
 use crate::domain::tag::TagKind;
 
 /// The stories of this file.
-pub const STORIES: &[Story] = &[
+pub(crate) const STORIES: &[Story] = &[
     Story {
         weight: 14,
         renamed: "Scanner noise from {inside}",

@@ -11,7 +11,7 @@ use crate::domain::incident::Severity::{High, Low, Medium};
 use crate::domain::tag::TagKind;
 
 /// The stories of this file.
-pub const STORIES: &[Story] = &[
+pub(crate) const STORIES: &[Story] = &[
     Story {
         weight: 12,
         renamed: "Account of {name} taken over after a credential phish",

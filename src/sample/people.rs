@@ -8,11 +8,11 @@ use crate::domain::account::Role;
 use crate::import::record::{GroupRecord, Person, Record, UserRecord};
 
 /// The company's domain.
-pub const DOMAIN: &str = "tarnvale.example";
+pub(crate) const DOMAIN: &str = "tarnvale.example";
 
 /// A member of the desk's staff.
 #[derive(Debug)]
-pub struct Analyst {
+pub(crate) struct Analyst {
     /// The account id.
     pub account: &'static str,
     /// The display name.
@@ -24,14 +24,14 @@ pub struct Analyst {
 }
 
 /// The first line, which takes new incidents.
-pub const FIRST_LINE: &str = "first-line";
+pub(crate) const FIRST_LINE: &str = "first-line";
 /// The second line, which takes hard incidents.
-pub const SECOND_LINE: &str = "second-line";
+pub(crate) const SECOND_LINE: &str = "second-line";
 /// The team for the cloud platform.
-pub const CLOUD_RESPONSE: &str = "cloud-response";
+pub(crate) const CLOUD_RESPONSE: &str = "cloud-response";
 
 /// The groups that can own incidents.
-pub const GROUPS: [(&str, &str); 3] =
+pub(crate) const GROUPS: [(&str, &str); 3] =
     [(FIRST_LINE, "First line"), (SECOND_LINE, "Second line"), (CLOUD_RESPONSE, "Cloud response")];
 
 const fn analyst(account: &'static str, name: &'static str, role: Role, group: &'static str) -> Analyst {
@@ -39,7 +39,7 @@ const fn analyst(account: &'static str, name: &'static str, role: Role, group: &
 }
 
 /// The analysts of all shifts.
-pub const ANALYSTS: [Analyst; 9] = [
+pub(crate) const ANALYSTS: [Analyst; 9] = [
     analyst("mira.holt", "Mira Holt", Role::Responder, FIRST_LINE),
     analyst("tomas.reyk", "Tomas Reyk", Role::Responder, FIRST_LINE),
     analyst("adaeze.obi", "Adaeze Obi", Role::Responder, FIRST_LINE),
@@ -53,7 +53,7 @@ pub const ANALYSTS: [Analyst; 9] = [
 
 /// An employee of the company.
 #[derive(Debug)]
-pub struct Employee {
+pub(crate) struct Employee {
     /// First and last name.
     pub name: &'static str,
     /// The unit; its name also starts the name of the workstation.
@@ -65,7 +65,7 @@ const fn employee(name: &'static str, unit: &'static str) -> Employee {
 }
 
 /// The employees whom incidents affect.
-pub const EMPLOYEES: [Employee; 40] = [
+pub(crate) const EMPLOYEES: [Employee; 40] = [
     employee("Anneke Visser", "fin"),
     employee("Bram Okafor", "fin"),
     employee("Carla Monteiro", "fin"),
@@ -109,7 +109,7 @@ pub const EMPLOYEES: [Employee; 40] = [
 ];
 
 /// The servers, named after their purpose.
-pub const SERVERS: [&str; 14] = [
+pub(crate) const SERVERS: [&str; 14] = [
     "dc-north-01",
     "dc-south-02",
     "file-hq-01",
@@ -127,7 +127,7 @@ pub const SERVERS: [&str; 14] = [
 ];
 
 /// The domains of the attackers.
-pub const BAD_DOMAINS: [&str; 12] = [
+pub(crate) const BAD_DOMAINS: [&str; 12] = [
     "invoice-review.example",
     "tarnvale-login.example",
     "parcel-notice.example",
@@ -143,7 +143,7 @@ pub const BAD_DOMAINS: [&str; 12] = [
 ];
 
 /// Cloud storage and other cloud resources.
-pub const CLOUD_RESOURCES: [&str; 8] = [
+pub(crate) const CLOUD_RESOURCES: [&str; 8] = [
     "storage/tarnvale-manifests",
     "storage/tarnvale-payroll-archive",
     "storage/fleet-telemetry",
@@ -155,7 +155,7 @@ pub const CLOUD_RESOURCES: [&str; 8] = [
 ];
 
 /// Returns all analysts and their groups as records.
-pub fn accounts(at: crate::domain::Instant) -> Vec<Record> {
+pub(crate) fn accounts(at: crate::domain::Instant) -> Vec<Record> {
     let users = ANALYSTS.iter().map(|analyst| {
         Record::User(UserRecord {
             account: analyst.account.to_owned(),
@@ -179,13 +179,13 @@ pub fn accounts(at: crate::domain::Instant) -> Vec<Record> {
 
 /// The persons and things of one story: the values of the placeholders in its templates.
 #[derive(Clone, Debug)]
-pub struct Cast {
+pub(crate) struct Cast {
     words: Vec<(&'static str, String)>,
 }
 
 impl Cast {
     /// Chooses a cast at random.
-    pub fn new(dice: &mut Dice) -> Self {
+    pub(crate) fn new(dice: &mut Dice) -> Self {
         let victim = dice.between(0, EMPLOYEES.len() as u64 - 1);
         let other = (victim + dice.between(1, EMPLOYEES.len() as u64 - 1)) % EMPLOYEES.len() as u64;
         let (victim, other) = (&EMPLOYEES[victim as usize], &EMPLOYEES[other as usize]);
@@ -221,7 +221,7 @@ impl Cast {
     }
 
     /// Returns a template with its placeholders replaced.
-    pub fn fill(&self, template: &str) -> String {
+    pub(crate) fn fill(&self, template: &str) -> String {
         let mut text = template.to_owned();
         for (word, value) in &self.words {
             if text.contains(word) {

@@ -12,7 +12,7 @@ use crate::domain::tag::TagKind;
 
 /// A product that detects.
 #[derive(Debug)]
-pub struct Product {
+pub(crate) struct Product {
     /// The provider of its alerts.
     pub provider: &'static str,
     /// The product's name.
@@ -26,23 +26,23 @@ const fn product(provider: &'static str, name: &'static str, prefix: &'static st
 }
 
 /// The product for endpoints.
-pub const ENDPOINT: Product = product("Palisade", "Palisade Endpoint", "pe");
+pub(crate) const ENDPOINT: Product = product("Palisade", "Palisade Endpoint", "pe");
 /// The product for mail.
-pub const MAIL: Product = product("Lettergate", "Lettergate Mail Security", "lm");
+pub(crate) const MAIL: Product = product("Lettergate", "Lettergate Mail Security", "lm");
 /// The product for sign-ins and directories.
-pub const IDENTITY: Product = product("Keywarden", "Keywarden Identity", "ki");
+pub(crate) const IDENTITY: Product = product("Keywarden", "Keywarden Identity", "ki");
 /// The product for clouds.
-pub const CLOUD: Product = product("Cirrusgate", "Cirrusgate Cloud Posture", "sc");
+pub(crate) const CLOUD: Product = product("Cirrusgate", "Cirrusgate Cloud Posture", "sc");
 /// The product for networks.
-pub const NETWORK: Product = product("Tidewatch", "Tidewatch Network Sensor", "tn");
+pub(crate) const NETWORK: Product = product("Tidewatch", "Tidewatch Network Sensor", "tn");
 /// The product for documents.
-pub const DATA: Product = product("Paperlock", "Paperlock Data Protection", "pd");
+pub(crate) const DATA: Product = product("Paperlock", "Paperlock Data Protection", "pd");
 /// Rules over all logs.
-pub const RULES: Product = product("Watchfloor rules", "Log analytics", "la");
+pub(crate) const RULES: Product = product("Watchfloor rules", "Log analytics", "la");
 
 /// One step of a story: an alert, or several similar alerts.
 #[derive(Debug)]
-pub struct Stage {
+pub(crate) struct Stage {
     /// The product that reports it.
     pub product: &'static Product,
     /// The severity of the alert.
@@ -65,7 +65,7 @@ pub struct Stage {
 
 /// A possible ending of a story.
 #[derive(Debug)]
-pub struct StoryEnding {
+pub(crate) struct StoryEnding {
     /// The classification; `None` if the analyst sets none.
     pub classification: Option<Classification>,
     /// The resolution note.
@@ -74,7 +74,7 @@ pub struct StoryEnding {
 
 /// A story: one kind of incident.
 #[derive(Debug)]
-pub struct Story {
+pub(crate) struct Story {
     /// The relative frequency of the story.
     pub weight: u64,
     /// The title that analysts give the incident, if they rename it.
@@ -92,27 +92,27 @@ pub struct Story {
 }
 
 /// Makes an ending as a true positive.
-pub const fn real(threat: Threat, note: &'static str) -> StoryEnding {
+pub(crate) const fn real(threat: Threat, note: &'static str) -> StoryEnding {
     StoryEnding { classification: Some(Classification::TruePositive(threat)), note }
 }
 
 /// Makes an ending as an expected activity.
-pub const fn expected(activity: ExpectedActivity, note: &'static str) -> StoryEnding {
+pub(crate) const fn expected(activity: ExpectedActivity, note: &'static str) -> StoryEnding {
     StoryEnding { classification: Some(Classification::InformationalExpectedActivity(activity)), note }
 }
 
 /// Makes an ending as a false positive.
-pub const fn wrong(reason: FalsePositiveReason, note: &'static str) -> StoryEnding {
+pub(crate) const fn wrong(reason: FalsePositiveReason, note: &'static str) -> StoryEnding {
     StoryEnding { classification: Some(Classification::FalsePositive(reason)), note }
 }
 
 /// Returns every story.
-pub fn all() -> impl Iterator<Item = &'static Story> + Clone {
+pub(crate) fn all() -> impl Iterator<Item = &'static Story> + Clone {
     intrusions::STORIES.iter().chain(everyday::STORIES).chain(slips::STORIES)
 }
 
 /// Picks a story at random, by weight.
-pub fn pick(dice: &mut Dice) -> &'static Story {
+pub(crate) fn pick(dice: &mut Dice) -> &'static Story {
     let mut left = dice.between(1, all().map(|story| story.weight).sum());
     for story in all() {
         match left.checked_sub(story.weight) {

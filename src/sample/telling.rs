@@ -14,11 +14,11 @@ use crate::import::record::{
 };
 
 /// The source of the sample's incidents.
-pub const SOURCE: &str = "sample";
+pub(crate) const SOURCE: &str = "sample";
 
 /// A record, and its time.
 #[derive(Clone, Debug)]
-pub struct Happening {
+pub(crate) struct Happening {
     /// The time of the record.
     pub at: Instant,
     /// The record.
@@ -27,7 +27,7 @@ pub struct Happening {
 
 /// The parameters of one incident.
 #[derive(Clone, Debug)]
-pub struct Telling {
+pub(crate) struct Telling {
     /// The incident's external id.
     pub id: String,
     /// The time at which the incident opens.
@@ -98,7 +98,7 @@ pub(super) const REOPENINGS: [&str; 3] = [
 
 impl Telling {
     /// Returns all records of the incident, in the order of their times.
-    pub fn tell(&self, dice: &mut Dice) -> Vec<Happening> {
+    pub(crate) fn tell(&self, dice: &mut Dice) -> Vec<Happening> {
         let story = stories::pick(dice);
         let cast = Cast::new(dice);
         let by_phone = dice.percent(5);
@@ -110,7 +110,7 @@ impl Telling {
 }
 
 /// Returns an alert that belongs to no incident.
-pub fn loose_alert(dice: &mut Dice, at: Instant) -> Happening {
+pub(crate) fn loose_alert(dice: &mut Dice, at: Instant) -> Happening {
     let story = stories::pick(dice);
     let cast = Cast::new(dice);
     let stage = dice.pick(story.stages);

@@ -11,16 +11,16 @@ use comrak::{Arena, Node, Options, parse_document};
 
 use super::AttachmentId;
 
-pub use safe::make_safe;
-pub use whole::says_all;
+pub(crate) use safe::make_safe;
+pub(crate) use whole::says_all;
 
 /// How deep blocks and marks may nest. A deeper text is shown as it was typed. Rendering and cleaning take time with
 /// the square of the depth: a comment of 30,000 characters can nest 15,000 quotes and take a second. Nobody reads
 /// beyond a handful of levels.
-pub const NESTING_MAX: usize = 32;
+pub(crate) const NESTING_MAX: usize = 32;
 
 /// The Markdown dialect, for these rules and for rendering.
-pub static MARKDOWN: LazyLock<Options<'static>> = LazyLock::new(|| {
+pub(crate) static MARKDOWN: LazyLock<Options<'static>> = LazyLock::new(|| {
     let mut options = Options::default();
     options.extension.autolink = true;
     options.extension.strikethrough = true;
@@ -42,7 +42,7 @@ fn is_meant(url: &str) -> bool {
 /// id of an attachment, or names nothing.
 ///
 /// A text of 30,000 characters takes at most 20 ms, and microseconds if it has no image.
-pub fn attachment_addresses(markdown: &str) -> Vec<String> {
+pub(crate) fn attachment_addresses(markdown: &str) -> Vec<String> {
     // Every image begins with these two characters.
     if !markdown.contains("![") {
         return Vec::new();
@@ -60,7 +60,7 @@ pub fn attachment_addresses(markdown: &str) -> Vec<String> {
 }
 
 /// Returns the attachments that a text shows, in the order of the text, each once.
-pub fn attachments(markdown: &str) -> Vec<AttachmentId> {
+pub(crate) fn attachments(markdown: &str) -> Vec<AttachmentId> {
     let mut ids = Vec::new();
     for id in attachment_addresses(markdown).iter().filter_map(|address| AttachmentId::parse(address)) {
         if !ids.contains(&id) {
@@ -71,7 +71,7 @@ pub fn attachments(markdown: &str) -> Vec<AttachmentId> {
 }
 
 /// Returns whether a text nests so deep that it is shown as it was typed.
-pub fn nests_too_deep(root: Node<'_>) -> bool {
+pub(crate) fn nests_too_deep(root: Node<'_>) -> bool {
     let mut level = vec![root];
     for _ in 0..=NESTING_MAX {
         level = level.into_iter().flat_map(|node| node.children()).collect();

@@ -26,7 +26,7 @@ const LANGUAGE_CHARS_MAX: usize = 20;
 /// - a link to another host shows that host; a link with a forbidden scheme becomes text, with its address behind it.
 ///
 /// `markdown` is the text that was parsed.
-pub fn make_safe<'a>(arena: &'a Arena<'a>, root: Node<'a>, markdown: &str) {
+pub(crate) fn make_safe<'a>(arena: &'a Arena<'a>, root: Node<'a>, markdown: &str) {
     let lines: Vec<&str> = markdown.lines().collect();
     let nodes: Vec<Node<'a>> = root.descendants().collect();
     for node in nodes {

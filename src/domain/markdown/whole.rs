@@ -12,7 +12,7 @@ use super::super::text;
 /// Returns whether the parsed text has every written letter, digit and sign of another script as often as the source,
 /// in words, code, addresses or image texts. Each list must also show the numbers that its author wrote. ASCII
 /// punctuation does not count, because Markdown consists of it.
-pub fn says_all(markdown: &str, root: Node<'_>) -> bool {
+pub(crate) fn says_all(markdown: &str, root: Node<'_>) -> bool {
     let mut said = Letters::default();
     for node in root.descendants() {
         match &node.data.borrow().value {

@@ -10,7 +10,7 @@ use crate::graphql::payload::{GroupPayload, UserPayload};
 
 /// The mutations of users and groups.
 #[derive(Default)]
-pub struct AccountMutations;
+pub(super) struct AccountMutations;
 
 #[Object]
 impl AccountMutations {

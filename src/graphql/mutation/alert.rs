@@ -16,7 +16,7 @@ use crate::graphql::tag::{SystemTagInput, system_tags};
 
 /// The mutations of alerts.
 #[derive(Default)]
-pub struct AlertMutations;
+pub(super) struct AlertMutations;
 
 /// The fields of `ingestAlerts` whose name differs from the edit of an incident, which an ingest makes too.
 const INGEST_WORDS: [(&str, &str); 2] = [("addTags", "systemTags"), ("linkAlerts", "into.incident")];

@@ -8,7 +8,7 @@ use crate::graphql::bookmark::{AddBookmarkInput, BookmarkPayload, RemoveBookmark
 
 /// The mutations of bookmarks.
 #[derive(Default)]
-pub struct BookmarkMutations;
+pub(super) struct BookmarkMutations;
 
 #[Object]
 impl BookmarkMutations {

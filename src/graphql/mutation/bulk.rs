@@ -9,7 +9,7 @@ use crate::graphql::context::View;
 
 /// The mutations of bulk jobs.
 #[derive(Default)]
-pub struct BulkMutations;
+pub(super) struct BulkMutations;
 
 #[Object]
 impl BulkMutations {

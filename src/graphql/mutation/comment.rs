@@ -11,7 +11,7 @@ use crate::graphql::payload::CommentPayload;
 
 /// The mutations of comments and of their images.
 #[derive(Default)]
-pub struct CommentMutations;
+pub(super) struct CommentMutations;
 
 #[Object]
 impl CommentMutations {

@@ -13,7 +13,7 @@ use crate::graphql::payload::{DeleteIncidentPayload, IncidentPayload};
 
 /// The mutations of one incident.
 #[derive(Default)]
-pub struct IncidentMutations;
+pub(super) struct IncidentMutations;
 
 /// Runs one edit of one incident, as most mutations do.
 async fn edit(

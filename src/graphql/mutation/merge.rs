@@ -11,7 +11,7 @@ use crate::graphql::merge::{
 
 /// The mutations that merge and split incidents.
 #[derive(Default)]
-pub struct MergeMutations;
+pub(super) struct MergeMutations;
 
 #[Object]
 impl MergeMutations {

@@ -11,7 +11,7 @@ use crate::graphql::view::{
 
 /// The mutations of saved views.
 #[derive(Default)]
-pub struct ViewMutations;
+pub(super) struct ViewMutations;
 
 #[Object]
 impl ViewMutations {

@@ -65,14 +65,14 @@ const DEPOTS: usize = 160;
 /// The distribution of a pool's values by rank: 1 / (rank + `shift`), the law of Zipf and Mandelbrot. It uses whole
 /// numbers, which are the same on every machine.
 #[derive(Debug)]
-pub struct Zipf {
+pub(crate) struct Zipf {
     /// The cumulated shares: the end of each rank's share.
     ends: Vec<u64>,
 }
 
 impl Zipf {
     /// Makes a distribution of this many ranks. A larger shift makes the first ranks less frequent; it is at least 1.
-    pub fn new(ranks: usize, shift: u64) -> Self {
+    pub(crate) fn new(ranks: usize, shift: u64) -> Self {
         let mut end = 0;
         let share = |rank: u64| (1 << 32) / (rank + shift);
         let ends = (0..ranks.max(1) as u64).map(|rank| {
@@ -83,7 +83,7 @@ impl Zipf {
     }
 
     /// Draws a rank, from 0.
-    pub fn pick(&self, dice: &mut Dice) -> usize {
+    pub(crate) fn pick(&self, dice: &mut Dice) -> usize {
         let roll = dice.roll() % self.ends.last().copied().unwrap_or(1);
         self.ends.partition_point(|end| *end <= roll)
     }
@@ -91,7 +91,7 @@ impl Zipf {
 
 /// The persons and things of a generated desk.
 #[derive(Debug)]
-pub struct World {
+pub(crate) struct World {
     /// The analysts with their groups.
     pub analysts: Vec<Actor>,
     /// The service account that ingests alerts.
@@ -110,7 +110,7 @@ pub struct World {
 
 impl World {
     /// Makes the world of a plan. A larger desk has more of everything.
-    pub fn of(plan: &GeneratePlan) -> Result<Self> {
+    pub(crate) fn of(plan: &GeneratePlan) -> Result<Self> {
         let at = plan.start() - Duration::days(1);
         let mut dice = Dice::new(plan.seed);
         let large = |share: u64, least: u64, most: u64| (plan.incidents / share).clamp(least, most) as usize;
@@ -146,23 +146,23 @@ impl World {
     }
 
     /// Returns the users and groups to create.
-    pub fn accounts(&self) -> Accounts {
+    pub(crate) fn accounts(&self) -> Accounts {
         let users = self.analysts.iter().chain([&self.connector]).map(|actor| actor.user.clone());
         Accounts { users: users.collect(), groups: self.groups.clone() }
     }
 
     /// Draws an analyst. Some take far more incidents than others.
-    pub fn analyst(&self, dice: &mut Dice) -> &Actor {
+    pub(crate) fn analyst(&self, dice: &mut Dice) -> &Actor {
         &self.analysts[self.by_work.pick(dice)]
     }
 
     /// Draws a group that takes over incidents.
-    pub fn group(&self, dice: &mut Dice) -> &Group {
+    pub(crate) fn group(&self, dice: &mut Dice) -> &Group {
         &self.groups[self.by_group.pick(dice)].0
     }
 
     /// Draws a tag that people write.
-    pub fn tag(&self, dice: &mut Dice) -> String {
+    pub(crate) fn tag(&self, dice: &mut Dice) -> String {
         let rank = self.tags.pick(dice);
         match TAGS.get(rank) {
             Some(tag) => (*tag).to_owned(),
@@ -171,7 +171,7 @@ impl World {
     }
 
     /// Draws the persons and things of one incident.
-    pub fn cast(&self, dice: &mut Dice) -> Cast {
+    pub(crate) fn cast(&self, dice: &mut Dice) -> Cast {
         let (victim, other) = (self.employees.pick(dice), self.employees.pick(dice));
         let (server, server2) = (self.servers.pick(dice), self.servers.pick(dice));
         let bad = domain(self.domains.pick(dice));

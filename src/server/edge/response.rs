@@ -33,7 +33,7 @@ impl Serialize for ResponseBody<'_> {
 }
 
 /// Makes a refusal in the form of every other answer. Other routes of the server use it too.
-pub fn refusal(status: StatusCode, error: Error) -> Response {
+pub(crate) fn refusal(status: StatusCode, error: Error) -> Response {
     write(status, Media::Json, &refuse(error))
 }
 

@@ -10,7 +10,7 @@ use async_graphql::{
 
 /// A document of operations and fragments, in the order of the text.
 #[derive(Debug)]
-pub struct Document {
+pub(super) struct Document {
     /// All operations; a valid document has at least one.
     pub operations: Vec<OperationNode>,
     /// All named fragments.
@@ -21,7 +21,7 @@ pub struct Document {
 
 /// An operation of a document.
 #[derive(Debug)]
-pub struct OperationNode {
+pub(super) struct OperationNode {
     /// Query, mutation or subscription.
     pub ty: OperationType,
     /// The name; `None` for an anonymous operation.
@@ -38,7 +38,7 @@ pub struct OperationNode {
 
 /// A variable that an operation declares.
 #[derive(Debug)]
-pub struct Variable {
+pub(super) struct Variable {
     /// The name without the `$`.
     pub name: Name,
     /// The type of its values.
@@ -53,7 +53,7 @@ pub struct Variable {
 
 /// The definition of a named fragment.
 #[derive(Debug)]
-pub struct Fragment {
+pub(super) struct Fragment {
     /// The name that spreads use.
     pub name: Name,
     /// The type to which it applies.
@@ -68,7 +68,7 @@ pub struct Fragment {
 
 /// One item of a selection set.
 #[derive(Debug)]
-pub enum SelectionNode {
+pub(super) enum SelectionNode {
     /// A field.
     Field(Box<FieldNode>),
     /// A spread of a named fragment.
@@ -79,7 +79,7 @@ pub enum SelectionNode {
 
 impl SelectionNode {
     /// Returns the directives of the item.
-    pub fn directives(&self) -> &[Directive] {
+    pub(super) fn directives(&self) -> &[Directive] {
         match self {
             Self::Field(field) => &field.directives,
             Self::Spread(spread) => &spread.directives,
@@ -90,7 +90,7 @@ impl SelectionNode {
 
 /// A selected field.
 #[derive(Debug)]
-pub struct FieldNode {
+pub(super) struct FieldNode {
     /// The alias, if it has one.
     pub alias: Option<Name>,
     /// The name in the schema.
@@ -107,14 +107,14 @@ pub struct FieldNode {
 
 impl FieldNode {
     /// Returns the name in the answer: the alias or the name.
-    pub fn key(&self) -> &Name {
+    pub(super) fn key(&self) -> &Name {
         self.alias.as_ref().unwrap_or(&self.name)
     }
 }
 
 /// A spread of a named fragment.
 #[derive(Debug)]
-pub struct Spread {
+pub(super) struct Spread {
     /// The name of the fragment.
     pub name: Name,
     /// The directives of the spread.
@@ -125,7 +125,7 @@ pub struct Spread {
 
 /// An inline fragment.
 #[derive(Debug)]
-pub struct Inline {
+pub(super) struct Inline {
     /// The type to which it applies, if it names one.
     pub on: Option<Name>,
     /// The directives of the fragment.
@@ -138,7 +138,7 @@ pub struct Inline {
 
 /// A directive and its arguments.
 #[derive(Debug)]
-pub struct Directive {
+pub(super) struct Directive {
     /// The name without the `@`.
     pub name: Name,
     /// The arguments as written.
@@ -149,7 +149,7 @@ pub struct Directive {
 
 /// An argument of a field or of a directive.
 #[derive(Debug)]
-pub struct Argument {
+pub(super) struct Argument {
     /// The name in the schema.
     pub name: Name,
     /// The given value.
@@ -160,7 +160,7 @@ pub struct Argument {
 
 /// A value and its place in the text.
 #[derive(Debug)]
-pub struct Value {
+pub(super) struct Value {
     /// The value itself.
     pub node: Literal,
     /// The place in the text.
@@ -169,7 +169,7 @@ pub struct Value {
 
 /// A value as it is written in a document.
 #[derive(Debug)]
-pub enum Literal {
+pub(super) enum Literal {
     /// `$name`
     Variable(Name),
     /// The digits as written, because an `ID` may be longer than any number type.

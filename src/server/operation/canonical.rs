@@ -22,7 +22,7 @@ use crate::graphql::json::exact;
 
 /// The selection on an object, an interface or a union.
 #[derive(Debug)]
-pub struct Selection {
+pub(crate) struct Selection {
     /// The possible types in groups with equal fields; a single group for an object.
     pub(super) groups: Vec<TypeGroup>,
     /// Whether the answer has to name the type of the object, or to show that an object without selected fields exists.
@@ -40,7 +40,7 @@ pub(super) struct TypeGroup {
 
 /// A field of the answer.
 #[derive(Debug)]
-pub struct Field {
+pub(super) struct Field {
     /// The name in the answer.
     pub(super) key: Name,
     /// The name in the schema.

@@ -11,27 +11,27 @@ use crate::domain::{Error, Result};
 
 /// The most values of a request: strings, numbers, words, lists and objects, but not names of fields. A filter has at
 /// most 500 terms, a bookmark 1,000 rows. 20,000 values are parsed in 2 ms and take at most 8 MiB.
-pub const VALUES_MAX: usize = 20_000;
+pub(crate) const VALUES_MAX: usize = 20_000;
 
 /// The most values of a request that asks for nothing but [`BATCHES`]: 5,000 alerts of twenty values each.
-pub const BATCH_VALUES_MAX: usize = 100_000;
+pub(crate) const BATCH_VALUES_MAX: usize = 100_000;
 
 /// The root fields that take long lists by design.
-pub const BATCHES: [&str; 2] = ["bulkUpdateIncidents", "ingestAlerts"];
+pub(crate) const BATCHES: [&str; 2] = ["bulkUpdateIncidents", "ingestAlerts"];
 
 /// The most values outside an operation: in the payload of `connection_init`, and in `extensions`.
-pub const ASIDE_VALUES_MAX: usize = 1_000;
+pub(crate) const ASIDE_VALUES_MAX: usize = 1_000;
 
 /// The most lists and objects inside each other. A filter nests 8 deep, which is 20 brackets. The recursive parser
 /// reaches 128.
-pub const NESTING_MAX: usize = 64;
+pub(crate) const NESTING_MAX: usize = 64;
 
 /// The most bytes and brackets of a document that is checked for a batch, because the parser recurses.
 const BATCH_DOCUMENT: (usize, usize) = (16 * 1024, 100);
 
 /// The amount of values in a JSON text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Amount {
+pub(crate) struct Amount {
     /// Counts strings, numbers, words, lists and objects, but not names of fields.
     pub values: usize,
     /// The most lists and objects that are open at once.
@@ -39,7 +39,7 @@ pub struct Amount {
 }
 
 /// Measures a JSON text. Stops at more than `values` values or more than [`NESTING_MAX`] open brackets.
-pub fn measure(text: &[u8], values: usize) -> Amount {
+pub(crate) fn measure(text: &[u8], values: usize) -> Amount {
     let (mut amount, mut open, mut at) = (Amount::default(), 0_usize, 0_usize);
     while let Some(&byte) = text.get(at) {
         match byte {
@@ -69,7 +69,7 @@ pub fn measure(text: &[u8], values: usize) -> Amount {
 }
 
 /// Refuses more than `values` values, and too deep nesting, with `LIMIT`. `path` names the part of the request.
-pub fn within(path: &str, text: &str, values: usize) -> Result<Amount> {
+pub(crate) fn within(path: &str, text: &str, values: usize) -> Result<Amount> {
     let amount = measure(text.as_bytes(), values);
     if amount.values > values {
         return Err(Error::limit(path, format!("a request of this kind holds at most {values} values"), values));
@@ -83,7 +83,7 @@ pub fn within(path: &str, text: &str, values: usize) -> Result<Amount> {
 
 /// Returns whether a document asks for nothing but [`BATCHES`], so that its variables may hold more than [`VALUES_MAX`]
 /// values. Parses the document, so call it only for such a request.
-pub fn is_batch(query: &str, operation_name: Option<&str>) -> bool {
+pub(crate) fn is_batch(query: &str, operation_name: Option<&str>) -> bool {
     let brackets = query.bytes().filter(|byte| matches!(byte, b'{' | b'(' | b'[')).count();
     if query.len() > BATCH_DOCUMENT.0 || brackets > BATCH_DOCUMENT.1 {
         return false;

@@ -9,7 +9,7 @@ use async_graphql::{Name, Value};
 use crate::domain::{Error, Result};
 
 /// The most values that variables may add beyond their first use: as many as a request may hold.
-pub const MULTIPLIED_MAX: usize = 20_000;
+pub(super) const MULTIPLIED_MAX: usize = 20_000;
 
 /// Refuses variables that are used too often for their size, with `LIMIT`. `uses` says how often the executor reads
 /// each variable, and `size` how many values it holds.
