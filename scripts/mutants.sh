@@ -79,7 +79,7 @@ only_modules_of() {
         named=
         for module in $more; do
             for file in "$tree/tests/it/$module.rs" "$tree/tests/it/$module"/*.rs "$tree/tests/it/$module"/*/*.rs; do
-                [ ! -f "$file" ] || named="$named $(grep -o 'crate::[a-z_]*' "$file" | sed 's/crate:://')"
+                [ ! -f "$file" ] || named="$named $(grep -oE '(crate|super)::[a-z_]+' "$file" | sed 's/.*:://')"
             done
         done
         more=
