@@ -129,9 +129,10 @@ async fn fill(bench: &Bench) {
         )
         .await;
     let sqlite = bench.hand.get_database_backend() == DbBackend::Sqlite;
-    let (id, time) = match sqlite {
-        true => ("randomblob(16)", "strftime('%Y-%m-%dT%H:%M:%S+00:00', 1700000000 + n * 60, 'unixepoch')"),
-        false => ("gen_random_uuid()", "to_timestamp(1700000000 + n * 60)"),
+    let (id, time) = if sqlite {
+        ("randomblob(16)", "strftime('%Y-%m-%dT%H:%M:%S+00:00', 1700000000 + n * 60, 'unixepoch')")
+    } else {
+        ("gen_random_uuid()", "to_timestamp(1700000000 + n * 60)")
     };
     let incidents = format!(
         "INSERT INTO incident (id, number, version, title, title_key, title_folded, title_version, title_generated,

@@ -223,9 +223,10 @@ async fn main() {
     let (screens, analysts) = (setting("SCREENS", 1_000), setting("ANALYSTS", 20));
     let folder = tempfile::tempdir().unwrap();
     let on_sqlite = std::env::var("DATABASE").is_ok_and(|name| name == "sqlite");
-    let cluster = match on_sqlite {
-        true => None,
-        false => Some(tokio::task::spawn_blocking(support::postgres::Cluster::start_private).await.unwrap()),
+    let cluster = if on_sqlite {
+        None
+    } else {
+        Some(tokio::task::spawn_blocking(support::postgres::Cluster::start_private).await.unwrap())
     };
     let url = match &cluster {
         Some(cluster) => cluster.fresh_database().await,

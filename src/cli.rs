@@ -97,14 +97,13 @@ async fn connect(database: &Database) -> Result<Store> {
     options.refuse_transaction_pooling().await?;
     Store::connect(options).await.map_err(|error| {
         let cause = root_cause(&error);
-        match is_file {
-            true => {
-                anyhow!("cannot open the database's file: {cause}; may this user read and write it and its folder?")
-            }
-            false => anyhow!(
+        if is_file {
+            anyhow!("cannot open the database's file: {cause}; may this user read and write it and its folder?")
+        } else {
+            anyhow!(
                 "cannot connect to PostgreSQL: {cause}; does it run, and are address, user and password right \
                  (--database-url, WATCHFLOOR_DATABASE_URL)?"
-            ),
+            )
         }
     })
 }

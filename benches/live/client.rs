@@ -192,9 +192,10 @@ impl Case {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
         delays.sort_by(f64::total_cmp);
-        let storm = match self.kind == Kind::Desk && !self.distinct {
-            true => Some(self.storm(&mut server, &seen, &mut sockets).await),
-            false => None,
+        let storm = if self.kind == Kind::Desk && !self.distinct {
+            Some(self.storm(&mut server, &seen, &mut sockets).await)
+        } else {
+            None
         };
         Figures {
             cpu_per_event,

@@ -9,21 +9,21 @@ use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, Statemen
 use super::{World, statements};
 
 /// pgbench, and the database that it works on.
-pub struct Pgbench {
+pub(crate) struct Pgbench {
     program: PathBuf,
     url: String,
 }
 
 impl Pgbench {
     /// Prepares the database for the statements, and chooses what the requests ask for.
-    pub async fn prepare(url: &str) -> (Self, World) {
+    pub(crate) async fn prepare(url: &str) -> (Self, World) {
         let database = Database::connect(url).await.unwrap();
         let world = world(&database).await;
         (Self { program: program(), url: url.to_owned() }, world)
     }
 
     /// Runs the statements for some time. Returns how often a second.
-    pub fn rate(&self, names: &[&str], clients: usize, time: Duration) -> f64 {
+    pub(crate) fn rate(&self, names: &[&str], clients: usize, time: Duration) -> f64 {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("all.sql");
         // One pgbench transaction runs all statements, as one answer of the desk does.

@@ -15,7 +15,7 @@ use super::{World, statements};
 
 /// A file, and the values that the statements take.
 #[derive(Clone)]
-pub struct Rusqlite {
+pub(crate) struct Rusqlite {
     file: PathBuf,
     filters: Arc<[(Uuid, i64, String)]>,
     /// Incidents, with the time of their last change as the file has it.
@@ -28,7 +28,7 @@ pub struct Rusqlite {
 
 impl Rusqlite {
     /// Chooses what the requests ask for.
-    pub fn prepare(file: &Path) -> (Self, World) {
+    pub(crate) fn prepare(file: &Path) -> (Self, World) {
         let connection = open(file);
         connection.execute_batch("ANALYZE").unwrap();
         let filters: Vec<(Uuid, i64, String)> = rows(
@@ -75,7 +75,7 @@ impl Rusqlite {
     }
 
     /// Runs the statements for some time. Returns how often a second.
-    pub fn rate(&self, names: &[&str], clients: usize, time: Duration) -> f64 {
+    pub(crate) fn rate(&self, names: &[&str], clients: usize, time: Duration) -> f64 {
         let texts: Vec<String> = statements("sqlite", names)
             .iter()
             .flat_map(|text| text.split(';').map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned))

@@ -77,9 +77,10 @@ fn read(row: &StoredAlertChange, before: Option<&AlertChange>) -> AlertLogResult
     if (change.body.alert, change.body.version) != (row.alert, row.version) {
         return Err(broken("its columns say something else than its body"));
     }
-    match change.goes_on_from(before.map(|before| &before.body)) {
-        true => Ok(change),
-        false => Err(broken("it does not begin where the change before it in its alert's log ended")),
+    if change.goes_on_from(before.map(|before| &before.body)) {
+        Ok(change)
+    } else {
+        Err(broken("it does not begin where the change before it in its alert's log ended"))
     }
 }
 

@@ -129,11 +129,8 @@ impl App {
             Ok(Done::changed(attachment.clone()))
         });
         let did = did.await?;
-        let ticket = match did.replayed {
-            // The first token is not stored, so a retry gets a token of its own.
-            true => self.renew_ticket(did.value.id, &ticket).await?,
-            false => Some(ticket),
-        };
+        // The first token is not stored, so a retry gets a token of its own.
+        let ticket = if did.replayed { self.renew_ticket(did.value.id, &ticket).await? } else { Some(ticket) };
         let upload = ticket.map(|ticket| UploadToken { token, expires_at: ticket.expires_at });
         Ok(did.map(|attachment| Announced { attachment, upload }))
     }
@@ -270,9 +267,10 @@ impl App {
         let stored = rows.attachments(&[id]).await?.pop().filter(|attachment| attachment.stored.is_some());
         let Some(attachment) = stored else { return Err(Error::not_found("attachment", id)) };
         let incident = rows.incidents(&[attachment.incident]).await?.pop();
-        match incident.is_some_and(|incident| reader.reads(&incident)) {
-            true => Ok(attachment),
-            false => Err(Error::not_found("attachment", id)),
+        if incident.is_some_and(|incident| reader.reads(&incident)) {
+            Ok(attachment)
+        } else {
+            Err(Error::not_found("attachment", id))
         }
     }
 

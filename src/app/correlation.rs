@@ -137,10 +137,7 @@ impl CorrelationPlan {
         let is_open = |id: IncidentId| locked.holders.get(&id).is_some_and(Incident::is_open);
         let seeking: HashSet<&AlertKey> = self.seekers.iter().collect();
         let as_seen = |alert: &Alert| alert.incident.is_none() == seeking.contains(&alert.report.key());
-        match self.incidents().all(is_open) && locked.alerts.values().all(as_seen) {
-            true => Ok(()),
-            false => Err(Error::Busy),
-        }
+        if self.incidents().all(is_open) && locked.alerts.values().all(as_seen) { Ok(()) } else { Err(Error::Busy) }
     }
 }
 

@@ -124,9 +124,10 @@ impl Repeatable for Edited {
 
     async fn again(reader: &Reader, receipt: EditedReceipt) -> Result<Self> {
         let EditedReceipt { incident: id, deleted, alerts, comment } = receipt;
-        let incident = match deleted {
-            true => reader.incidents_to_show(&[id]).await?.pop().ok_or_else(|| Error::not_found("incident", id))?,
-            false => standing(reader, id).await?,
+        let incident = if deleted {
+            reader.incidents_to_show(&[id]).await?.pop().ok_or_else(|| Error::not_found("incident", id))?
+        } else {
+            standing(reader, id).await?
         };
         let comment = match comment {
             Some(id) => reader.comments(&[id]).await?.pop(),
@@ -417,9 +418,10 @@ impl CommandWork<'_> {
         tx.release_all_entities(id, before.version + 1).await?;
         incident.summarise(&tx.alert_summary(id, incident.title_generated).await?);
         incident.deleted_at = Some(at);
-        let facts = match alerts.is_empty() {
-            true => Vec::new(),
-            false => vec![Entry::AlertsUnlinked { alerts: alerts.clone(), to: None }],
+        let facts = if alerts.is_empty() {
+            Vec::new()
+        } else {
+            vec![Entry::AlertsUnlinked { alerts: alerts.clone(), to: None }]
         };
         let changed = tx.record(Some(&before), &mut incident, facts, &self.command.origin(), None).await?;
         Ok(Done { value: Edited { incident, alerts, comment: None }, changed })

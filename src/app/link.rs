@@ -40,9 +40,10 @@ pub(super) async fn lock(tx: &Tx, edit: &IncidentEdit, id: Option<IncidentId>) -
         tx.lock_alerts(&wanted).await?.into_iter().map(|alert| (alert.id, alert)).collect();
     let locked = Locked { holders, alerts };
     if let Some(missing) = wanted.iter().find(|id| !locked.alerts.contains_key(*id)) {
-        let path = match edit.link.contains(missing) {
-            true => place("linkAlerts", &edit.link, *missing),
-            false => place("unlinkAlerts", &edit.unlink, *missing),
+        let path = if edit.link.contains(missing) {
+            place("linkAlerts", &edit.link, *missing)
+        } else {
+            place("unlinkAlerts", &edit.unlink, *missing)
         };
         return Err(Error::not_found("alert", missing).at(&path));
     }

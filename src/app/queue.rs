@@ -174,9 +174,8 @@ impl App {
     pub async fn tally(&self, at: At<'_>, filter: &SummaryFilter, since: Instant, numbers: Numbers) -> Result<Tally> {
         let queue = filter.queue().filter();
         // The outer `None` means that the board does not know them, the inner `None` that they are not asked for.
-        let flow = |rows: &BoardRows| match numbers.flow {
-            true => rows.created_and_resolved(filter, since).map(Some),
-            false => Some(None),
+        let flow = |rows: &BoardRows| {
+            if numbers.flow { rows.created_and_resolved(filter, since).map(Some) } else { Some(None) }
         };
         let open = |rows: &BoardRows| rows.open_numbers(filter, numbers, TallyUse::Once);
         let reader = match at {

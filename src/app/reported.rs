@@ -73,10 +73,7 @@ impl CommandWork<'_> {
         anew: &[AlertDelta],
     ) -> Result<Incident> {
         if edit.link.is_empty() && edit.patch == Patch::default() {
-            return match anew.is_empty() {
-                true => Ok(before),
-                false => self.report(&before, anew).await,
-            };
+            return if anew.is_empty() { Ok(before) } else { self.report(&before, anew).await };
         }
         let mut facts = Vec::new();
         if !anew.is_empty() {

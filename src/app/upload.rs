@@ -132,9 +132,10 @@ impl Uploads {
     pub(super) fn begin(&self, sender: Sender) -> Result<RunningUpload<'_>> {
         let settings = &self.0.settings;
         let mut counts = self.counts();
-        match counts.begun.take(sender, settings.begun, settings.begun_of_one) {
-            true => Ok(RunningUpload { uploads: self, sender, has_turn: false }),
-            false => Err(Error::unavailable("too many uploads are under way; try again")),
+        if counts.begun.take(sender, settings.begun, settings.begun_of_one) {
+            Ok(RunningUpload { uploads: self, sender, has_turn: false })
+        } else {
+            Err(Error::unavailable("too many uploads are under way; try again"))
         }
     }
 

@@ -69,10 +69,7 @@ impl App {
         });
         let did = did.await?;
         // A manager who makes another user's view private sees the result in this answer only, and not in a retry.
-        match did.replayed {
-            true => did.try_map(|view| seen_by(view, actor)),
-            false => did.try_map(there),
-        }
+        if did.replayed { did.try_map(|view| seen_by(view, actor)) } else { did.try_map(there) }
     }
 
     /// Deletes a view. Only its owner or a manager may delete it. The answer names the deleted view.

@@ -56,10 +56,7 @@ fn said<'de, D: Deserializer<'de>, T: Deserialize<'de>>(value: D) -> Result<Opti
 impl BulkEdit {
     /// Refuses an edit that changes nothing.
     pub fn checked(self) -> Result<Self> {
-        match self == Self::default() {
-            true => Err(Error::invalid("edit", "say what to change")),
-            false => Ok(self),
-        }
+        if self == Self::default() { Err(Error::invalid("edit", "say what to change")) } else { Ok(self) }
     }
 
     /// Returns the edit of the incident's own fields.

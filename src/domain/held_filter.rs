@@ -111,9 +111,10 @@ impl Node {
         let is_one_of =
             |node: &Self| matches!(node, Self::Text(text) if texts.iter().any(|one| Arc::ptr_eq(one, text)));
         let is_there = |text: &Arc<str>| any.iter().any(|node| matches!(node, Self::Text(it) if Arc::ptr_eq(it, text)));
-        match any.iter().all(is_one_of) && texts.iter().all(is_there) && !texts.is_empty() {
-            true => Self::AnyText(texts.clone()),
-            false => Self::Any(any),
+        if any.iter().all(is_one_of) && texts.iter().all(is_there) && !texts.is_empty() {
+            Self::AnyText(texts.clone())
+        } else {
+            Self::Any(any)
         }
     }
 

@@ -184,9 +184,10 @@ impl Alert {
 
     /// The entities that the alert names, in the provider's order.
     async fn entities(&self) -> Result<Vec<Entity>> {
-        let entities = match self.has_entities {
-            true => self.alert.report.entities.clone(),
-            false => self.view.load(EntitiesOf(self.alert.id)).await?.unwrap_or_default(),
+        let entities = if self.has_entities {
+            self.alert.report.entities.clone()
+        } else {
+            self.view.load(EntitiesOf(self.alert.id)).await?.unwrap_or_default()
         };
         Ok(entities.into_iter().map(Entity::from).collect())
     }
@@ -286,10 +287,7 @@ pub(super) async fn page(view: &View, filter: AlertFilter, args: PageArgs) -> Re
         }
     };
     let more = cut(&mut alerts, span.limit, span.from_end);
-    let ends = match span.from_end {
-        true => (more, span.before.is_some()),
-        false => (span.after.is_some(), more),
-    };
+    let ends = if span.from_end { (more, span.before.is_some()) } else { (span.after.is_some(), more) };
     Ok(connection(view, filter, alerts, ends))
 }
 

@@ -70,10 +70,7 @@ pub(super) fn wider<K>(span: Span<K>) -> Span<K> {
 pub(super) fn cut<T>(items: &mut Vec<T>, span_limit: u64, from_end: bool) -> bool {
     let more = items.len() as u64 > span_limit;
     if more {
-        match from_end {
-            true => drop(items.remove(0)),
-            false => drop(items.pop()),
-        }
+        if from_end { drop(items.remove(0)) } else { drop(items.pop()) }
     }
     more
 }
@@ -84,10 +81,8 @@ pub(super) fn page_in_memory<K: Copy + Ord, V: Clone>(list: &BTreeMap<K, V>, spa
         |key: &K| span.after.is_none_or(|after| *key > after) && span.before.is_none_or(|before| *key < before);
     let within = list.iter().filter(|(key, _)| beyond(key)).map(|(key, value)| (*key, value.clone()));
     let most = wider(*span).limit as usize;
-    let mut items: Vec<(K, V)> = match span.from_end {
-        true => within.rev().take(most).collect(),
-        false => within.take(most).collect(),
-    };
+    let mut items: Vec<(K, V)> =
+        if span.from_end { within.rev().take(most).collect() } else { within.take(most).collect() };
     if span.from_end {
         items.reverse();
     }

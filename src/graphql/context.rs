@@ -234,9 +234,10 @@ impl View {
     pub(super) async fn reached(&self, path: &str, text: &str) -> Result<Position> {
         let position = Position::parse(text).ok_or_else(|| Error::invalid(path, "this is not a position"))?;
         let head = self.head().await?;
-        let here = match position.epoch == head.epoch && position.offset <= head.offset {
-            true => self.reader().await?.position_at(head, position.offset).await?,
-            false => None,
+        let here = if position.epoch == head.epoch && position.offset <= head.offset {
+            self.reader().await?.position_at(head, position.offset).await?
+        } else {
+            None
         };
         if here.is_none_or(|here| here.check != position.check) {
             let now = serde_json::json!({ "position": head.position().to_string() });

@@ -254,10 +254,7 @@ pub(super) fn version(cursor: &str) -> Option<u64> {
 /// Returns whether there are items before and after a page. `more` says whether there are more in the direction of
 /// reading.
 pub(super) fn ends<K>(span: &Span<K>, more: bool) -> (bool, bool) {
-    match span.from_end {
-        true => (more, span.before.is_some()),
-        false => (span.after.is_some(), more),
-    }
+    if span.from_end { (more, span.before.is_some()) } else { (span.after.is_some(), more) }
 }
 
 impl Incident {
@@ -279,9 +276,10 @@ impl Incident {
 /// Refuses with `NOT_FOUND` a log that the viewer may not read, or whose incident does not exist.
 pub(super) async fn readable_log(view: &View, id: IncidentId) -> Result<()> {
     let incident = view.reader().await?.incidents_to_show(&[id]).await?.pop();
-    match incident.is_some_and(|incident| view.viewer().reads(&incident)) {
-        true => Ok(()),
-        false => Err(Error::not_found("incident", id)),
+    if incident.is_some_and(|incident| view.viewer().reads(&incident)) {
+        Ok(())
+    } else {
+        Err(Error::not_found("incident", id))
     }
 }
 

@@ -206,7 +206,7 @@ macro_rules! incident_inputs {
     ($($(#[doc = $doc:literal])+ $name:ident { $($(#[$field_meta:meta])* $field:ident: $ty:ty,)* })+) => {$(
         $(#[doc = $doc])+
         #[derive(Debug, InputObject)]
-        pub struct $name {
+        pub(crate) struct $name {
             /// The `clientMutationId` and the idempotency key.
             #[graphql(flatten)]
             pub call: Call,

@@ -154,9 +154,10 @@ impl<'a> Applier<'a> {
         for (command, mut edit) in steps.drain(skip..) {
             edit.link.retain(|alert| !elsewhere.contains(alert));
             let commented = u64::from(edit.comment.is_some());
-            match is_there {
-                true => self.update_incident(&command, id, edit).await?,
-                false => self.create_incident(&command, id, edit).await?,
+            if is_there {
+                self.update_incident(&command, id, edit).await?
+            } else {
+                self.create_incident(&command, id, edit).await?
             };
             self.counts.comments += commented;
             is_there = true;
@@ -229,9 +230,10 @@ impl<'a> Applier<'a> {
         };
         let command = self.command(remark.by.as_ref(), at).await?;
         let outcome = self.update_incident(&command, incident.id, edit).await?;
-        match outcome.changed {
-            true => self.counts.comments += 1,
-            false => self.counts.comments_present += 1,
+        if outcome.changed {
+            self.counts.comments += 1;
+        } else {
+            self.counts.comments_present += 1;
         }
         self.touched(incident.id, at);
         Ok(())
@@ -277,9 +279,10 @@ impl<'a> Applier<'a> {
             self.settle(&command, &edit.link).await?;
         }
         let outcome = self.update_incident(&command, incident.id, edit).await?;
-        match outcome.changed {
-            true => self.counts.updates += 1,
-            false => self.counts.updates_present += 1,
+        if outcome.changed {
+            self.counts.updates += 1;
+        } else {
+            self.counts.updates_present += 1;
         }
         self.touched(incident.id, at);
         Ok(())

@@ -81,9 +81,12 @@ impl ClientInfo {
                 false
             }
         };
-        self.person().map(|person| match is_group {
-            true => Party::Group(record::GroupName { group: person.account, name: person.name }),
-            false => Party::User(person),
+        self.person().map(|person| {
+            if is_group {
+                Party::Group(record::GroupName { group: person.account, name: person.name })
+            } else {
+                Party::User(person)
+            }
         })
     }
 }

@@ -364,10 +364,8 @@ async fn judge(
             titles.extend(row.title.stored_version().map(|version| (row.id, TextField::Title, version)));
         }
     }
-    let long = match titles.is_empty() {
-        true => HashMap::new(),
-        false => source.store.read().await?.long_text_starts(&titles).await?,
-    };
+    let long =
+        if titles.is_empty() { HashMap::new() } else { source.store.read().await?.long_text_starts(&titles).await? };
     let live = |row: &QueueRow| -> Result<Box<LiveRow>> {
         let title = title::ShownTitle::of(text_of(row, TextField::Title, &row.title, &long)?);
         Ok(Box::new(LiveRow { row: row.clone(), title }))
@@ -451,10 +449,7 @@ impl Facts {
                 spans.entry(span.incident).or_default().push(span);
             }
         }
-        let texts = match filter.names_text() {
-            false => None,
-            true => Some(long_texts(source, changes).await?),
-        };
+        let texts = if filter.names_text() { Some(long_texts(source, changes).await?) } else { None };
         Ok(Self { texts, spans })
     }
 

@@ -179,9 +179,10 @@ impl Needles {
         let (text, serial) = (Some(needle), self.serial);
         self.entries[place as usize] = NeedleEntry { text, serial, feeds: Feeds::default(), next };
         self.of_length[level] += 1;
-        match self.new.len() < NEW_MAX {
-            true => self.new.push((place, serial)),
-            false => self.too_many_new = true,
+        if self.new.len() < NEW_MAX {
+            self.new.push((place, serial));
+        } else {
+            self.too_many_new = true;
         }
         place
     }

@@ -115,11 +115,12 @@ async fn read_on(store: &Store, hub: &Hub, last: u64, limit: u64) -> Result<(u64
     };
     let read = last + changes.len() as u64;
     if !changes.is_empty() {
-        let found = match hub.looks_for_texts() {
+        let found = if hub.looks_for_texts() {
+            look(hub, store, &changes).await?
+        } else {
             // A feed that starts to look for a text between this check and the end of the batch receives all changes of
             // it.
-            false => vec![Found::default(); changes.len()],
-            true => look(hub, store, &changes).await?,
+            vec![Found::default(); changes.len()]
         };
         hub.publish_looked(changes.into_iter().zip(found).collect());
     }

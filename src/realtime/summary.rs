@@ -198,10 +198,7 @@ async fn from_board(
         if !rows.bears(filter.queue().filter()) {
             return None;
         }
-        let flow = match numbers.flow {
-            true => Some(rows.created_and_resolved(filter, since)?),
-            false => None,
-        };
+        let flow = if numbers.flow { Some(rows.created_and_resolved(filter, since)?) } else { None };
         let open = rows.open_numbers(filter, numbers, TallyUse::Followed);
         Some(Tally::new(filter.clone(), since, open.named(names, flow)))
     });
@@ -221,13 +218,11 @@ async fn from_database(
     let reader = source.store.read().await?;
     let position = reader.head().await?.position();
     let queue = filter.queue().filter();
-    let open = match covers(queue) {
-        true => {
-            let open =
-                |rows: &BoardRows| rows.bears(queue).then(|| rows.open_numbers(filter, numbers, TallyUse::Followed));
-            source.hub.on_board(&position, open).await.flatten()
-        }
-        false => None,
+    let open = if covers(queue) {
+        let open = |rows: &BoardRows| rows.bears(queue).then(|| rows.open_numbers(filter, numbers, TallyUse::Followed));
+        source.hub.on_board(&position, open).await.flatten()
+    } else {
+        None
     };
     let tally = match open {
         Some(open) => reader.tally_beside(filter, since, numbers, open).await?,

@@ -256,10 +256,7 @@ async fn from_database(source: &FeedSource, after: Option<Position>, queue: Opti
     let head = reader.head().await?;
     let end = head.position();
     let Some(held) = after else { return Ok(Ok((end, end.offset))) };
-    let here = match held.epoch == head.epoch {
-        true => reader.position_at(&head, held.offset).await?,
-        false => None,
-    };
+    let here = if held.epoch == head.epoch { reader.position_at(&head, held.offset).await? } else { None };
     Ok(match refusal(held, queue, end, head.floor, here) {
         None => Ok((Position { queue: None, ..held }, end.offset)),
         Some(reason) => Err((held, reason)),

@@ -57,10 +57,8 @@ pub(crate) fn build(seed: u64, now: Instant) -> SampleDesk {
     for index in 0..INCIDENTS {
         let opened = opening(start, index, &mut dice);
         let fresh = now - opened < Duration::days(FRESH_DAYS);
-        let mut slowed = |chance, low, high| match fresh && dice.percent(chance) {
-            true => dice.between(low, high) as i64,
-            false => 1,
-        };
+        let mut slowed =
+            |chance, low, high| if fresh && dice.percent(chance) { dice.between(low, high) as i64 } else { 1 };
         let (patience, pace) = (slowed(70, 20, 90), slowed(65, 5, 40));
         let telling = Telling { id: format!("{SOURCE}-{:04}", index + 1), opened, patience, pace };
         happenings.extend(telling.tell(&mut dice));

@@ -303,9 +303,10 @@ impl ToldStory<'_> {
     fn resolve(&mut self, story: &Story, owner: &Analyst, dice: &mut Dice) {
         self.wait(25, 700, dice);
         let ending = dice.pick(story.endings);
-        let (classification, note) = match self.by_phone {
-            true => (None, "Talked through with the people concerned and written down; nothing left to do for us."),
-            false => (ending.classification.filter(|_| dice.percent(94)), ending.note),
+        let (classification, note) = if self.by_phone {
+            (None, "Talked through with the people concerned and written down; nothing left to do for us.")
+        } else {
+            (ending.classification.filter(|_| dice.percent(94)), ending.note)
         };
         let update = UpdateRecord {
             status: Some(Status::Resolved),
@@ -319,10 +320,7 @@ impl ToldStory<'_> {
 
 fn on_shift(group: &str, dice: &mut Dice) -> &'static Analyst {
     let people: Vec<&'static Analyst> = ANALYSTS.iter().filter(|analyst| analyst.group == group).collect();
-    match people.is_empty() {
-        true => &ANALYSTS[0],
-        false => dice.pick::<&Analyst>(&people),
-    }
+    if people.is_empty() { &ANALYSTS[0] } else { dice.pick::<&Analyst>(&people) }
 }
 
 fn alert(stage: &Stage, cast: &Cast, reported: Instant, dice: &mut Dice) -> AlertRecord {

@@ -290,9 +290,10 @@ impl Reader {
         if let Some(high) = high {
             query = query.filter(Column::Id.lt(high.0));
         }
-        query = match newest_first != span.from_end {
-            true => query.order_by_desc(Column::Id),
-            false => query.order_by_asc(Column::Id),
+        query = if newest_first != span.from_end {
+            query.order_by_desc(Column::Id)
+        } else {
+            query.order_by_asc(Column::Id)
         };
         let mut alerts = self.list(query.limit(span.limit)).await?;
         if span.from_end {
@@ -411,10 +412,11 @@ fn condition(filter: &AlertFilter) -> Condition {
         .add_option(filter.severity.as_ref().map(|list| Column::Severity.is_in(list.iter().copied())))
         .add_option(filter.product.as_ref().map(|list| Column::Product.is_in(list.iter().cloned())))
         .add_option(filter.provider.as_ref().map(|list| Column::Provider.is_in(list.iter().cloned())))
-        .add_option(filter.linked.map(|linked| match linked {
-            true => Column::IncidentId.is_not_null(),
-            false => Column::IncidentId.is_null(),
-        }));
+        .add_option(
+            filter
+                .linked
+                .map(|linked| if linked { Column::IncidentId.is_not_null() } else { Column::IncidentId.is_null() }),
+        );
     if let Some(needle) = &filter.text {
         all = all.add(super::filter::contains(Expr::col((Entity, Column::TitleFolded)), &text::fold(needle)));
     }

@@ -117,10 +117,7 @@ impl Reader {
         if let Some(version) = page.before {
             query = query.filter(Column::Version.lt(version as i64));
         }
-        query = match page.from_end {
-            true => query.order_by_desc(Column::Version),
-            false => query.order_by_asc(Column::Version),
-        };
+        query = if page.from_end { query.order_by_desc(Column::Version) } else { query.order_by_asc(Column::Version) };
         let mut rows = query.limit(page.limit).all(self.conn()).await?;
         if page.from_end {
             rows.reverse();

@@ -105,10 +105,7 @@ impl Reader {
         if let Some(before) = span.before {
             query = query.filter(row::Column::Id.lt(before.0));
         }
-        query = match span.from_end {
-            true => query.order_by_desc(row::Column::Id),
-            false => query.order_by_asc(row::Column::Id),
-        };
+        query = if span.from_end { query.order_by_desc(row::Column::Id) } else { query.order_by_asc(row::Column::Id) };
         let mut rows = query.limit(span.limit).all(self.conn()).await?;
         if span.from_end {
             rows.reverse();

@@ -91,17 +91,14 @@ pub(super) fn watchful(options: Options, doubt: &Doubt) -> Options {
     options
         .after_connect(|conn, _| {
             Box::pin(async move {
-                match is_standby(conn).await? {
-                    true => {
-                        Err(sqlx::Error::Io(io::Error::other("the server is a standby, which cannot be written to")))
+                if is_standby(conn).await? {
+                    Err(sqlx::Error::Io(io::Error::other("the server is a standby, which cannot be written to")))
+                } else {
+                    let look = format!("SET client_connection_check_interval = '{CLIENT_LOOK}'");
+                    if let Err(error) = sqlx::raw_sql(AssertSqlSafe(look)).execute(&mut *conn).await {
+                        debug!(%error, "PostgreSQL goes on with statements that nobody waits for, up to their time");
                     }
-                    false => {
-                        let look = format!("SET client_connection_check_interval = '{CLIENT_LOOK}'");
-                        if let Err(error) = sqlx::raw_sql(AssertSqlSafe(look)).execute(&mut *conn).await {
-                            debug!(%error, "PostgreSQL goes on with statements that nobody waits for, up to their time");
-                        }
-                        Ok(())
-                    }
+                    Ok(())
                 }
             })
         })

@@ -142,10 +142,7 @@ impl Reader {
         if let Some(before) = span.before {
             query = query.filter(job::Column::Id.gt(before.0));
         }
-        query = match span.from_end {
-            true => query.order_by_asc(job::Column::Id),
-            false => query.order_by_desc(job::Column::Id),
-        };
+        query = if span.from_end { query.order_by_asc(job::Column::Id) } else { query.order_by_desc(job::Column::Id) };
         let mut rows = query.limit(span.limit).all(self.conn()).await?;
         if span.from_end {
             rows.reverse();
@@ -170,9 +167,10 @@ impl Reader {
         if let Some(before) = span.before {
             query = query.filter(item::Column::Ordinal.lt(before as i64));
         }
-        query = match span.from_end {
-            true => query.order_by_desc(item::Column::Ordinal),
-            false => query.order_by_asc(item::Column::Ordinal),
+        query = if span.from_end {
+            query.order_by_desc(item::Column::Ordinal)
+        } else {
+            query.order_by_asc(item::Column::Ordinal)
         };
         let mut rows = query.limit(span.limit).all(self.conn()).await?;
         if span.from_end {

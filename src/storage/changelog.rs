@@ -320,9 +320,10 @@ impl Reader {
         if let Some(before) = page.before {
             query = query.filter(place().gt(before.expr()));
         }
-        query = match page.from_end {
-            true => query.order_by_asc(at()).order_by_asc(position()),
-            false => query.order_by_desc(at()).order_by_desc(position()),
+        query = if page.from_end {
+            query.order_by_asc(at()).order_by_asc(position())
+        } else {
+            query.order_by_desc(at()).order_by_desc(position())
         };
         let mut rows = query.limit(page.limit).all(self.conn()).await?;
         if page.from_end {

@@ -58,10 +58,11 @@ impl Store {
         // Every connection of the pool may be stale.
         for _ in 0..self.options.connections {
             let asked = self.reader.ask(&statement);
-            let answer = match self.is_postgres() {
+            let answer = if self.is_postgres() {
                 // It takes a millisecond. A missed deadline means a dead connection, and makes the others suspect.
-                true => self.doubt.bound(PING, asked).await,
-                false => asked.await,
+                self.doubt.bound(PING, asked).await
+            } else {
+                asked.await
             };
             match answer {
                 Ok(Some(row)) => return log_head::found_head(&row),

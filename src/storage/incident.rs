@@ -442,9 +442,10 @@ impl Tx {
         let ids: BTreeSet<Uuid> = ids.iter().map(|id| id.0).collect();
         let found = || Entity::find().filter(Column::Id.is_in(ids.iter().copied())).order_by_asc(Column::Id);
         if !self.conn().defers_any(&ids.iter().copied().collect::<Vec<_>>()) {
-            let free = match self.conn().is_joined() {
-                true => found().lock_with_behavior(LockType::Update, LockBehavior::SkipLocked),
-                false => found().lock(LockType::Update),
+            let free = if self.conn().is_joined() {
+                found().lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
+            } else {
+                found().lock(LockType::Update)
             };
             let rows = free.all(&self.apart()).await?;
             if rows.len() == ids.len() || !self.conn().is_joined() {

@@ -125,12 +125,11 @@ impl<DB: Database> KeptInner<DB> {
             self.give_back(first.out);
         }
         let last = last?;
-        match self.is_trusted(&last) {
-            true => Some(last.out),
-            false => {
-                self.give_back(last.out);
-                None
-            }
+        if self.is_trusted(&last) {
+            Some(last.out)
+        } else {
+            self.give_back(last.out);
+            None
         }
     }
 

@@ -162,27 +162,22 @@ fn read(found: &QueryResult, parts: Parts) -> Result<(i64, QueueRow, ShownTitle)
         (found.value()?, found.value()?, found.value()?, found.value()?);
     let redirected_to: Option<Uuid> = found.value()?;
     let title: String = found.value()?;
-    let owner = match parts.owner {
-        true => owner_id(found.value()?, found.value()?),
-        false => None,
-    };
-    let (products, providers) = match parts.sources {
-        true => (json(&found.value::<String>()?)?, json(&found.value::<String>()?)?),
-        false => (Vec::new(), Vec::new()),
+    let owner = if parts.owner { owner_id(found.value()?, found.value()?) } else { None };
+    let (products, providers) = if parts.sources {
+        (json(&found.value::<String>()?)?, json(&found.value::<String>()?)?)
+    } else {
+        (Vec::new(), Vec::new())
     };
     let place: i64 = found.value()?;
-    let owner = match parts.owner {
-        true if found.is_postgres() => {
-            let named = owner.zip(found.value()?).zip(found.value()?);
-            named.map(|((id, account), name)| Owner { id, account, name })
-        }
-        true => account::owner_told(owner, found.value::<Option<String>>()?.as_deref())?,
-        false => None,
+    let owner = if !parts.owner {
+        None
+    } else if found.is_postgres() {
+        let named = owner.zip(found.value()?).zip(found.value()?);
+        named.map(|((id, account), name)| Owner { id, account, name })
+    } else {
+        account::owner_told(owner, found.value::<Option<String>>()?.as_deref())?
     };
-    let tags = match parts.tags {
-        true => tag::tags_told(found.value::<Option<String>>()?.as_deref())?,
-        false => Vec::new(),
-    };
+    let tags = if parts.tags { tag::tags_told(found.value::<Option<String>>()?.as_deref())? } else { Vec::new() };
     let row = QueueRow {
         id,
         number,

@@ -224,9 +224,10 @@ impl Tx {
         filter: &ActivityFilter,
         page: Span<u64>,
     ) -> Result<Vec<Change>> {
-        match self.earlier.has_changed(incident) {
-            true => Err(Error::Busy),
-            false => self.reader.activity(incident, filter, page).await,
+        if self.earlier.has_changed(incident) {
+            Err(Error::Busy)
+        } else {
+            self.reader.activity(incident, filter, page).await
         }
     }
 }

@@ -75,9 +75,10 @@ impl Tx {
             if let Some(alerts) = self.conn().ahead().take_alerts(incident) {
                 return Ok(alerts);
             }
-            let free = match self.conn().is_joined() {
-                true => of_incident().lock_with_behavior(LockType::Update, LockBehavior::SkipLocked),
-                false => of_incident().lock(LockType::Update),
+            let free = if self.conn().is_joined() {
+                of_incident().lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
+            } else {
+                of_incident().lock(LockType::Update)
             };
             let rows = free.into_model::<AlertStateRow>().all(&self.apart()).await?;
             // Another transaction holds an alert that is missing.

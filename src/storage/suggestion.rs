@@ -74,13 +74,17 @@ impl Reader {
             .limit(RECENT_PICKS_MAX)
             .all(self.conn())
             .await?;
-        let picked: Vec<OwnerId> = picks
-            .iter()
-            .map(|row| match row.is_group {
-                true => OwnerId::Group(GroupId(row.owner_id)),
-                false => OwnerId::User(UserId(row.owner_id)),
-            })
-            .collect();
+        let picked: Vec<OwnerId> =
+            picks
+                .iter()
+                .map(|row| {
+                    if row.is_group {
+                        OwnerId::Group(GroupId(row.owner_id))
+                    } else {
+                        OwnerId::User(UserId(row.owner_id))
+                    }
+                })
+                .collect();
         let known = self.owners(picked.iter().copied().chain([OwnerId::User(me)])).await?;
         let mut suggestions: Vec<SuggestedAssignee> = Vec::new();
         let first = [(OwnerId::User(me), SuggestionReason::Me)].into_iter();

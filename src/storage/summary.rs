@@ -102,10 +102,7 @@ impl Reader {
         open: OpenNumbers,
     ) -> Result<Tally> {
         let owners = self.owners(open.portions.iter().filter_map(|portion| portion.owner)).await?;
-        let flow = match numbers.flow {
-            true => Some(self.created_and_resolved(filter, since).await?),
-            false => None,
-        };
+        let flow = if numbers.flow { Some(self.created_and_resolved(filter, since).await?) } else { None };
         Ok(Tally::new(filter.clone(), since, open.named(&owners, flow)))
     }
 

@@ -693,9 +693,10 @@ async fn an_incident_that_cannot_be_changed_stops_no_job(database: TestDatabase)
     let done = &done["items"]["nodes"];
     for results in [tried, done] {
         for item in results.as_array().expect("results") {
-            let expected = match item["incidentId"] == ids[2] {
-                true => json!({ "incidentId": ids[2], "outcome": "REFUSED", "code": "INTERNAL" }),
-                false => json!({ "incidentId": item["incidentId"], "outcome": "CHANGED", "code": null }),
+            let expected = if item["incidentId"] == ids[2] {
+                json!({ "incidentId": ids[2], "outcome": "REFUSED", "code": "INTERNAL" })
+            } else {
+                json!({ "incidentId": item["incidentId"], "outcome": "CHANGED", "code": null })
             };
             assert_eq!(*item, expected);
         }

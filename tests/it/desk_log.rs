@@ -69,16 +69,18 @@ async fn the_log_of_the_desk_is_read_by_actor_and_time(database: TestDatabase) {
     for (size, from_end) in [(2, false), (5, false), (2, true), (5, true)] {
         let (mut seen, mut cursor) = (Vec::new(), Value::Null);
         loop {
-            let arguments = match from_end {
-                false => json!({ "first": size, "after": cursor }),
-                true => json!({ "last": size, "before": cursor }),
+            let arguments = if from_end {
+                json!({ "last": size, "before": cursor })
+            } else {
+                json!({ "first": size, "after": cursor })
             };
             let page = desk.desk_log_as(None, arguments).await;
             let (more, edge) = if from_end { ("hasPreviousPage", "startCursor") } else { ("hasNextPage", "endCursor") };
             cursor = page["pageInfo"][edge].clone();
-            match from_end {
-                false => seen.extend(changes(&page)),
-                true => seen.splice(0..0, changes(&page)).for_each(drop),
+            if from_end {
+                seen.splice(0..0, changes(&page)).for_each(drop);
+            } else {
+                seen.extend(changes(&page));
             }
             if page["pageInfo"][more] == false {
                 break;

@@ -77,9 +77,10 @@ async fn a_page_of_rows_says_what_a_page_of_incidents_says(database: TestDatabas
                 }
                 assert_eq!(rows, whole, "{list}");
                 let info = &rows["incidents"]["pageInfo"];
-                at = match size.starts_with("first") {
-                    true => format!(", after: {}", info["endCursor"]),
-                    false => format!(", before: {}", info["startCursor"]),
+                at = if size.starts_with("first") {
+                    format!(", after: {}", info["endCursor"])
+                } else {
+                    format!(", before: {}", info["startCursor"])
                 };
             }
         }

@@ -144,9 +144,10 @@ async fn pages_are(desk: &TestDesk, incidents: &[Value], keys: &[(&str, bool)]) 
                 .iter()
                 .map(|e| e["node"]["id"].as_str().expect("an id"))
                 .collect();
-            let (start, end) = match forward {
-                true => (seen, (seen + 7).min(sorted.len())),
-                false => (sorted.len().saturating_sub(seen + 7), sorted.len() - seen),
+            let (start, end) = if forward {
+                (seen, (seen + 7).min(sorted.len()))
+            } else {
+                (sorted.len().saturating_sub(seen + 7), sorted.len() - seen)
             };
             assert_eq!(ids, sorted[start..end], "{keys:?}, forward: {forward}, {start}..{end}");
             let info = &page["pageInfo"];
@@ -557,15 +558,14 @@ async fn alerts_are_listed_newest_first_and_paged_both_ways(database: TestDataba
     for forward in [true, false] {
         let (mut seen, mut cursor) = (0, Value::Null);
         while seen < newest_first.len() {
-            let arguments = match forward {
-                true => json!({ "filter": {}, "first": 7, "after": cursor }),
-                false => json!({ "filter": {}, "last": 7, "before": cursor }),
+            let arguments = if forward {
+                json!({ "filter": {}, "first": 7, "after": cursor })
+            } else {
+                json!({ "filter": {}, "last": 7, "before": cursor })
             };
             let found = desk.data(page, arguments).await["alerts"].take();
-            let (start, end) = match forward {
-                true => (seen, (seen + 7).min(17)),
-                false => (17_usize.saturating_sub(seen + 7), 17 - seen),
-            };
+            let (start, end) =
+                if forward { (seen, (seen + 7).min(17)) } else { (17_usize.saturating_sub(seen + 7), 17 - seen) };
             assert_eq!(nodes(&found), newest_first[start..end]);
             assert_eq!(found["totalCount"], 17);
             assert_eq!(found["pageInfo"]["hasPreviousPage"], start > 0);

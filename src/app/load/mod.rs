@@ -127,9 +127,10 @@ pub async fn load(
 ) -> Result<Loaded> {
     // Statements that read whole tables at the end may take their time.
     let store = &store.for_verification();
-    match store.loads_at_once() {
-        true => at_once(store, accounts, cases, progress).await,
-        false => lot_by_lot(store, accounts, cases, progress).await,
+    if store.loads_at_once() {
+        at_once(store, accounts, cases, progress).await
+    } else {
+        lot_by_lot(store, accounts, cases, progress).await
     }
 }
 
@@ -285,8 +286,5 @@ async fn write_accounts(tx: &Tx, accounts: &Accounts) -> Result<()> {
 pub(super) async fn refuse_incomplete(store: &Store) -> Result<()> {
     let reader = store.read().await?;
     let head: Head = reader.head().await?;
-    match reader.goes_beyond(&head).await? {
-        true => Err(crate::storage::incomplete()),
-        false => Ok(()),
-    }
+    if reader.goes_beyond(&head).await? { Err(crate::storage::incomplete()) } else { Ok(()) }
 }

@@ -23,9 +23,10 @@ impl BulkMutations {
         run(ctx, input.call.clone(), async move |app, command| {
             let dry_run = input.dry_run;
             let (target, edit) = input.read(View::of_request(ctx)?)?;
-            match dry_run {
-                true => Ok(app.dry_run_bulk(&command, &target, edit).await?.map(BulkAnswer::DryRun)),
-                false => Ok(app.start_bulk(&command, target, edit).await?.map(|job| BulkAnswer::Job(Box::new(job)))),
+            if dry_run {
+                Ok(app.dry_run_bulk(&command, &target, edit).await?.map(BulkAnswer::DryRun))
+            } else {
+                Ok(app.start_bulk(&command, target, edit).await?.map(|job| BulkAnswer::Job(Box::new(job))))
             }
         })
         .await

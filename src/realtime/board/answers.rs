@@ -228,9 +228,10 @@ impl BoardRows {
         let is_ascending = order.direction == OrderDirection::Asc;
         // A position in a descending order is the turned position of the ascending index.
         let turned = |place: Option<QueuePlace>| place.map(|place| if is_ascending { place } else { place.turned() });
-        let (low, high) = match is_ascending {
-            true => (turned(span.after), turned(span.before)),
-            false => (turned(span.before), turned(span.after)),
+        let (low, high) = if is_ascending {
+            (turned(span.after), turned(span.before))
+        } else {
+            (turned(span.before), turned(span.after))
         };
         if low.zip(high).is_some_and(|(low, high)| low >= high) {
             return Vec::new();
@@ -238,9 +239,10 @@ impl BoardRows {
         let bound = |place: Option<QueuePlace>| place.map_or(Bound::Unbounded, Bound::Excluded);
         let range = index.range((bound(low), bound(high)));
         let found = |slot: &u32| self.at(*slot).filter(|held| matches(filter, held)).map(|held| held.row.id);
-        match is_ascending != span.from_end {
-            true => range.filter_map(|(_, slot)| found(slot)).take(span.limit + 1).collect(),
-            false => range.rev().filter_map(|(_, slot)| found(slot)).take(span.limit + 1).collect(),
+        if is_ascending != span.from_end {
+            range.filter_map(|(_, slot)| found(slot)).take(span.limit + 1).collect()
+        } else {
+            range.rev().filter_map(|(_, slot)| found(slot)).take(span.limit + 1).collect()
         }
     }
 }
@@ -268,9 +270,8 @@ fn sorted<'a>(
         }
     }
     let wanted = span.limit + 1;
-    let order = |one: &(QueuePlace, IncidentId), other: &(QueuePlace, IncidentId)| match span.from_end {
-        true => other.cmp(one),
-        false => one.cmp(other),
+    let order = |one: &(QueuePlace, IncidentId), other: &(QueuePlace, IncidentId)| {
+        if span.from_end { other.cmp(one) } else { one.cmp(other) }
     };
     // A page is a few of many rows: the others need no order among themselves.
     if places.len() > wanted {

@@ -187,9 +187,10 @@ impl BoardRows {
     /// Applies the next change to its incident's row and to the counts of all incidents.
     pub(super) fn follow(&mut self, change: &Change) {
         let row = &change.body.row;
-        match OPEN.contains(&row.status) && !row.deleted {
-            true => self.put(row.clone(), None, change.offset),
-            false => drop(self.remove(row.id)),
+        if OPEN.contains(&row.status) && !row.deleted {
+            self.put(row.clone(), None, change.offset);
+        } else {
+            drop(self.remove(row.id));
         }
         if let Some(census) = &mut self.census
             && census.follow(change).is_none()

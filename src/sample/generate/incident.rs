@@ -214,9 +214,10 @@ impl<'a> Script<'a> {
 
     fn resolve(&mut self, by: &'a Actor, at_once: bool, dice: &mut Dice) {
         let ending = dice.pick(self.story.endings);
-        let mut note = match self.by_phone {
-            true => "Talked through with the people concerned and written down; nothing left to do for us.".to_owned(),
-            false => self.fill(ending.note),
+        let mut note = if self.by_phone {
+            "Talked through with the people concerned and written down; nothing left to do for us.".to_owned()
+        } else {
+            self.fill(ending.note)
         };
         if dice.percent(12)
             && let Some(remark) = self.remark(dice)
@@ -275,12 +276,11 @@ impl<'a> Script<'a> {
     /// Adds days of work: many comments by many people, and alerts in between.
     fn long_story(&mut self, dice: &mut Dice) {
         for _ in 0..dice.between(20, 70) {
-            match dice.percent(35) {
-                true => self.more_alerts(1, dice),
-                false => {
-                    let by = self.desk.world.analyst(dice);
-                    self.comment(by, dice);
-                }
+            if dice.percent(35) {
+                self.more_alerts(1, dice);
+            } else {
+                let by = self.desk.world.analyst(dice);
+                self.comment(by, dice);
             }
         }
     }

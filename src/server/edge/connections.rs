@@ -201,13 +201,12 @@ impl Connections {
 
 impl OpenConnections {
     fn enter(&mut self, number: u64, activity: Arc<Activity>) {
-        match activity.spare {
-            true => self.spare += 1,
-            false => {
-                self.in_all += 1;
-                if let Some(address) = activity.address {
-                    *self.by_address.entry(address).or_default() += 1;
-                }
+        if activity.spare {
+            self.spare += 1;
+        } else {
+            self.in_all += 1;
+            if let Some(address) = activity.address {
+                *self.by_address.entry(address).or_default() += 1;
             }
         }
         self.all.insert(number, activity);
@@ -215,17 +214,16 @@ impl OpenConnections {
 
     fn leave(&mut self, number: u64) {
         let Some(activity) = self.all.remove(&number) else { return };
-        match activity.spare {
-            true => self.spare -= 1,
-            false => {
-                self.in_all -= 1;
-                if let Some(address) = activity.address
-                    && let Some(here) = self.by_address.get_mut(&address)
-                {
-                    *here -= 1;
-                    if *here == 0 {
-                        self.by_address.remove(&address);
-                    }
+        if activity.spare {
+            self.spare -= 1;
+        } else {
+            self.in_all -= 1;
+            if let Some(address) = activity.address
+                && let Some(here) = self.by_address.get_mut(&address)
+            {
+                *here -= 1;
+                if *here == 0 {
+                    self.by_address.remove(&address);
                 }
             }
         }
@@ -361,10 +359,7 @@ async fn count(mut request: Request, next: Next) -> Response {
     let busy = Busy::new(&activity);
     request.extensions_mut().insert(busy.clone());
     let is_for_health = matches!(request.uri().path(), "/healthz" | "/readyz");
-    let mut answer = match activity.is_spare() && !is_for_health {
-        true => crowded(),
-        false => next.run(request).await,
-    };
+    let mut answer = if activity.is_spare() && !is_for_health { crowded() } else { next.run(request).await };
     if activity.is_spare() {
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }

@@ -35,22 +35,19 @@ impl HeadFrames {
         self.preface += of_preface;
         bytes = &bytes[of_preface..];
         while !bytes.is_empty() {
-            let step = match self.there < FRAME_HEAD_BYTES {
-                true => {
-                    let step = bytes.len().min(FRAME_HEAD_BYTES - self.there);
-                    self.frame[self.there..self.there + step].copy_from_slice(&bytes[..step]);
-                    self.there += step;
-                    if self.there == FRAME_HEAD_BYTES {
-                        self.missing = self.frame[..3].iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
-                        self.in_head |= self.is_of_a_head();
-                    }
-                    step
+            let step = if self.there < FRAME_HEAD_BYTES {
+                let step = bytes.len().min(FRAME_HEAD_BYTES - self.there);
+                self.frame[self.there..self.there + step].copy_from_slice(&bytes[..step]);
+                self.there += step;
+                if self.there == FRAME_HEAD_BYTES {
+                    self.missing = self.frame[..3].iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
+                    self.in_head |= self.is_of_a_head();
                 }
-                false => {
-                    let step = bytes.len().min(self.missing);
-                    self.missing -= step;
-                    step
-                }
+                step
+            } else {
+                let step = bytes.len().min(self.missing);
+                self.missing -= step;
+                step
             };
             bytes = &bytes[step..];
             if self.there == FRAME_HEAD_BYTES && self.missing == 0 {

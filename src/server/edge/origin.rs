@@ -131,9 +131,10 @@ async fn check_host(State(origins): State<Origins>, request: Request, next: Next
 }
 
 async fn check_origin(State(origins): State<Origins>, request: Request, next: Next) -> Response {
-    match is_foreign(&request, &origins) {
-        true => forbidden("pages of other origins may not use this desk (--allowed-origin names exceptions)"),
-        false => next.run(request).await,
+    if is_foreign(&request, &origins) {
+        forbidden("pages of other origins may not use this desk (--allowed-origin names exceptions)")
+    } else {
+        next.run(request).await
     }
 }
 

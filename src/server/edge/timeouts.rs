@@ -250,10 +250,12 @@ impl Patience {
         let in_head = activity.is_in_head();
         if self.quiet.as_ref().is_none_or(|(_, of_head)| *of_head != in_head) {
             let settings = self.place.settings();
-            let wait = match in_head {
-                _ if activity.is_spare() => SPARE_WAIT,
-                true => settings.head_wait,
-                false => settings.idle_wait,
+            let wait = if activity.is_spare() {
+                SPARE_WAIT
+            } else if in_head {
+                settings.head_wait
+            } else {
+                settings.idle_wait
             };
             self.quiet = Some((Box::pin(sleep(wait)), in_head));
         }

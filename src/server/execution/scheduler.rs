@@ -219,9 +219,10 @@ impl Line {
     fn next(&self, may_begin: impl Fn(Effort) -> bool) -> Option<Effort> {
         let mut levels = self.levels.iter().filter(|(effort, _)| may_begin(**effort));
         let oldest = self.since_oldest + 1 >= OLDEST_EVERY;
-        let (effort, _) = match oldest {
-            true => levels.min_by_key(|(_, waiting)| waiting.front().map(|first| first.number))?,
-            false => levels.next()?,
+        let (effort, _) = if oldest {
+            levels.min_by_key(|(_, waiting)| waiting.front().map(|first| first.number))?
+        } else {
+            levels.next()?
         };
         Some(*effort)
     }
@@ -275,9 +276,10 @@ impl SchedulerState {
             let words = format!("{waiting} operations of yours wait already: send fewer at once, and try again");
             return Err(Error::unavailable(words));
         }
-        match self.waiting < settings.waiting_all {
-            true => Ok(()),
-            false => Err(Error::unavailable("the desk is busy: too many operations wait, try again")),
+        if self.waiting < settings.waiting_all {
+            Ok(())
+        } else {
+            Err(Error::unavailable("the desk is busy: too many operations wait, try again"))
         }
     }
 

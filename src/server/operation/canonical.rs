@@ -152,17 +152,16 @@ impl<'d> Builder<'d, '_> {
         }
         let collected = self.groups(on, sets);
         let is_one = collected.len() == 1;
-        let common: HashSet<&Name> = match is_one {
-            true => HashSet::new(),
-            false => {
-                let everywhere = |key: &&Name, fields: &Vec<&ast::FieldNode>| {
-                    self.catalogue.field(on, &fields[0].name).is_some()
-                        && collected.iter().all(|(_, other)| other.get(*key).is_some_and(|it| same_nodes(it, fields)))
-                };
-                let first = collected.first().map(|(_, fields)| fields);
-                let all = first.into_iter().flatten().filter(|(key, fields)| everywhere(key, fields));
-                all.map(|(key, _)| *key).collect()
-            }
+        let common: HashSet<&Name> = if is_one {
+            HashSet::new()
+        } else {
+            let everywhere = |key: &&Name, fields: &Vec<&ast::FieldNode>| {
+                self.catalogue.field(on, &fields[0].name).is_some()
+                    && collected.iter().all(|(_, other)| other.get(*key).is_some_and(|it| same_nodes(it, fields)))
+            };
+            let first = collected.first().map(|(_, fields)| fields);
+            let all = first.into_iter().flatten().filter(|(key, fields)| everywhere(key, fields));
+            all.map(|(key, _)| *key).collect()
         };
         let mut groups = Vec::with_capacity(collected.len());
         let mut count = 0_usize;

@@ -43,10 +43,7 @@ pub(super) fn variables<M: Coerced, C: FromIterator<(Name, M)>>(
         Some((variable.name.clone(), value))
     });
     let coerced = coerced.collect();
-    match coercion.faults.is_empty() {
-        true => Ok(coerced),
-        false => Err(coercion.faults),
-    }
+    if coercion.faults.is_empty() { Ok(coerced) } else { Err(coercion.faults) }
 }
 
 /// Returns the known fields of an object in the order of the text, each with the number of the field in its type. If a
@@ -144,10 +141,12 @@ impl Coercion<'_> {
             (InfoKind::Input { .. }, _) => Err(format!("this is not a {name}, which is an object")),
             (InfoKind::Enum(words), Json::Text(text)) => {
                 let word = text.read();
-                match words.contains(&*word) {
-                    true => Ok(M::text(|| word.into_owned())),
-                    false if word.len() <= 64 => Err(format!("{name} has no value {word}")),
-                    false => Err(format!("this is not a {name}")),
+                if words.contains(&*word) {
+                    Ok(M::text(|| word.into_owned()))
+                } else if word.len() <= 64 {
+                    Err(format!("{name} has no value {word}"))
+                } else {
+                    Err(format!("this is not a {name}"))
                 }
             }
             (InfoKind::Enum(_), _) => Err(format!("this is not a {name}")),
@@ -173,10 +172,7 @@ impl Coercion<'_> {
             _ => return self.catalogue.objection(info, &untyped(item)),
         };
         let objection = self.catalogue.objection(info, &empty)?;
-        match item.bytes() <= SHOWN_BYTES_MAX {
-            true => self.catalogue.objection(info, &untyped(item)),
-            false => Some(objection),
-        }
+        if item.bytes() <= SHOWN_BYTES_MAX { self.catalogue.objection(info, &untyped(item)) } else { Some(objection) }
     }
 
     fn object<M: Coerced>(
@@ -224,9 +220,10 @@ impl Coercion<'_> {
 
 /// Returns as much of a name as a refusal shows.
 fn shown(name: &str) -> Cow<'_, str> {
-    match name.len() <= SHOWN_NAME_BYTES_MAX {
-        true => Cow::Borrowed(name),
-        false => Cow::Owned(format!("{}…", &name[..name.floor_char_boundary(SHOWN_NAME_BYTES_MAX)])),
+    if name.len() <= SHOWN_NAME_BYTES_MAX {
+        Cow::Borrowed(name)
+    } else {
+        Cow::Owned(format!("{}…", &name[..name.floor_char_boundary(SHOWN_NAME_BYTES_MAX)]))
     }
 }
 

@@ -246,9 +246,10 @@ impl<'g> GivenText<'g> {
     pub(super) fn read(self) -> Cow<'g, str> {
         let length = string(&self.from.as_bytes()[1..]);
         let content = &self.from[1..=length];
-        match content.contains('\\') {
-            true => Cow::Owned(serde_json::from_str(&self.from[..length + 2]).unwrap_or_default()),
-            false => Cow::Borrowed(content),
+        if content.contains('\\') {
+            Cow::Owned(serde_json::from_str(&self.from[..length + 2]).unwrap_or_default())
+        } else {
+            Cow::Borrowed(content)
         }
     }
 }

@@ -324,10 +324,8 @@ mod tests {
             for (count, passed) in [(bound, false), (bound + 1, true)] {
                 let list = item.clone().list(count);
                 let (argument, path) = way.around(&inputs, list.clone());
-                let told = |start: &str| match passed {
-                    true => vec![(format!("{start}{path}"), bound as u64)],
-                    false => Vec::new(),
-                };
+                let told =
+                    |start: &str| if passed { vec![(format!("{start}{path}"), bound as u64)] } else { Vec::new() };
                 let written = way.request("", &argument.literal);
                 assert_eq!(limits(&operations, &written, &json!({})), told(&way.argument), "{place}, {count} written");
                 let whole = way.request(&format!("($v: {})", way.ty), "$v");

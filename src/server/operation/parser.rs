@@ -82,10 +82,7 @@ impl<'t> Parser<'t> {
     }
 
     fn demand(&mut self, sign: u8) -> Parsed<()> {
-        match self.takes(sign)? {
-            true => Ok(()),
-            false => self.unexpected(&format!("\"{}\"", char::from(sign))),
-        }
+        if self.takes(sign)? { Ok(()) } else { self.unexpected(&format!("\"{}\"", char::from(sign))) }
     }
 
     fn name(&mut self) -> Parsed<Name> {

@@ -357,11 +357,10 @@ impl<'d> DocumentWalk<'d> {
         *bound = [*bound, place.bound].into_iter().flatten().min();
         let Some(expected) = place.expected else { return };
         let has_value = variable.default.as_ref().is_some_and(|value| !matches!(value.node, Literal::Null));
-        let serves = match variable.ty.nullable && !expected.nullable {
-            true => {
-                (has_value || place.has_default) && holds(&variable.ty, &Type { nullable: true, ..expected.clone() })
-            }
-            false => holds(&variable.ty, expected),
+        let serves = if variable.ty.nullable && !expected.nullable {
+            (has_value || place.has_default) && holds(&variable.ty, &Type { nullable: true, ..expected.clone() })
+        } else {
+            holds(&variable.ty, expected)
         };
         if !serves {
             let message = format!("the variable ${} of {} is used as {expected}", place.name, variable.ty);

@@ -210,10 +210,13 @@ impl<E: Endpoint> ClientSubscription<E> {
     /// Goes on from the place of a member that fell behind the buffer of its group, or that left its group.
     pub(crate) fn go_on_from(&mut self, standing: MemberStanding) {
         self.way = DeliveryState::Start;
-        match self.is_of_states {
+        if self.is_of_states {
             // The stream begins again with its next state.
-            true => self.live = false,
-            false => (self.at, self.live, self.claimed) = (standing.at, standing.backlog_end.is_none(), false),
+            self.live = false;
+        } else {
+            self.at = standing.at;
+            self.live = standing.backlog_end.is_none();
+            self.claimed = false;
         }
     }
 
@@ -231,10 +234,7 @@ impl<E: Endpoint> ClientSubscription<E> {
                 // A subscription that could not be shared at first is not shared later.
                 let scope = self.key.and_then(|_| self.context.endpoint.scope(&viewer, self.request.words(), self.at));
                 let key = scope.map(|scope| self.request.key(&scope));
-                match self.spoken {
-                    false => (self.viewer, self.key) = (viewer, key),
-                    true => self.doubted = key != self.key,
-                }
+                if self.spoken { self.doubted = key != self.key } else { (self.viewer, self.key) = (viewer, key) }
             }
             Err(error) if error.code() == Code::Unauthenticated => self.doubted = true,
             // A database that does not answer says nothing about the caller: the check is repeated.
@@ -246,9 +246,10 @@ impl<E: Endpoint> ClientSubscription<E> {
     }
 
     fn standing(&self) -> MemberStanding {
-        match self.live {
-            true => MemberStanding { at: self.at, backlog_end: None },
-            false => MemberStanding::before_live(self.at, self.context.endpoint.present()),
+        if self.live {
+            MemberStanding { at: self.at, backlog_end: None }
+        } else {
+            MemberStanding::before_live(self.at, self.context.endpoint.present())
         }
     }
 
@@ -329,10 +330,11 @@ impl<E: Endpoint> ClientSubscription<E> {
     fn become_member(&mut self, mut member: Member) {
         self.spoken = true;
         self.is_of_states = member.is_of_states();
-        match self.request.is_spelled_like(member.request()) {
+        if self.request.is_spelled_like(member.request()) {
             // All members keep one copy of the request in memory.
-            true => self.request = member.request().clone(),
-            false => member.reads_places_of(self.request.clone()),
+            self.request = member.request().clone();
+        } else {
+            member.reads_places_of(self.request.clone());
         }
         self.way = DeliveryState::Member(Box::new(member));
     }

@@ -102,10 +102,13 @@ impl<E: Endpoint> MessageReader<'_, E> {
                 self.admit(payload)
             }
             IncomingMessage::Subscribe(id, parameters) => self.subscribe(id, parameters),
-            IncomingMessage::Complete(id) => match self.end(&id) {
-                true => self.subprotocol.confirmed(&id).map_or(Ok(()), |text| self.say(text)),
-                false => Ok(()),
-            },
+            IncomingMessage::Complete(id) => {
+                if self.end(&id) {
+                    self.subprotocol.confirmed(&id).map_or(Ok(()), |text| self.say(text))
+                } else {
+                    Ok(())
+                }
+            }
             IncomingMessage::Answer(text) => self.say(text),
             IncomingMessage::Nothing => Ok(()),
             IncomingMessage::Terminate => Err(Ending::close(1000, "")),

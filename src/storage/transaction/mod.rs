@@ -131,9 +131,10 @@ impl Transaction {
                 if let Some(trouble) = &self.care.trouble {
                     trouble.note(&error);
                 }
-                match fault::is_refused_commit(&error) {
-                    true => Err(Unsaved::Nothing(error)),
-                    false => Err(Unsaved::Unknown(error)),
+                if fault::is_refused_commit(&error) {
+                    Err(Unsaved::Nothing(error))
+                } else {
+                    Err(Unsaved::Unknown(error))
                 }
             }
         }

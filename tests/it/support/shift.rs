@@ -100,9 +100,10 @@ impl Shift {
             return;
         }
         let comment = json!({ "commentId": dice.pick(&self.comments) });
-        let (name, input) = match dice.chance(70) {
-            true => ("editComment", laid_over(comment, json!({ "body": format!("corrected: {}", dice.below(50)) }))),
-            false => ("deleteComment", comment),
+        let (name, input) = if dice.chance(70) {
+            ("editComment", laid_over(comment, json!({ "body": format!("corrected: {}", dice.below(50)) })))
+        } else {
+            ("deleteComment", comment)
         };
         desk.attempt_as(account, name, input).await;
     }
