@@ -60,10 +60,10 @@ pub struct IncidentFilter {
     /// The incident is a false positive for one of these reasons.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Vec<FalsePositiveReason>>,
-    /// An alert of the incident is from one of these products.
+    /// An alert of the incident is from one of these products, whatever the case of ASCII letters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub product: Option<Vec<String>>,
-    /// An alert of the incident is from one of these providers.
+    /// An alert of the incident is from one of these providers, whatever the case of ASCII letters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<Vec<String>>,
     /// An alert of the incident names one of these entities.
@@ -297,8 +297,8 @@ impl IncidentFilter {
                 .iter()
                 .any(|held| held.value == entity.value && entity.kind.is_none_or(|kind| kind == held.kind))
         };
-        self.product.as_ref().is_none_or(|names| names.iter().any(|name| subject.row.products.contains(name)))
-            && self.provider.as_ref().is_none_or(|names| names.iter().any(|name| subject.row.providers.contains(name)))
+        self.product.as_ref().is_none_or(|wanted| any_named(wanted, &subject.row.products))
+            && self.provider.as_ref().is_none_or(|wanted| any_named(wanted, &subject.row.providers))
             && self.entity.as_ref().is_none_or(|any| any.iter().any(meets))
     }
 
@@ -318,8 +318,10 @@ impl IncidentFilter {
         sort(&mut it.threat);
         sort(&mut it.activity);
         sort(&mut it.reason);
-        sort(&mut it.product);
-        sort(&mut it.provider);
+        for names in [&mut it.product, &mut it.provider] {
+            names.iter_mut().flatten().for_each(|name| name.make_ascii_lowercase());
+            sort(names);
+        }
         sort(&mut it.number);
         it.owner = it.owner.and_then(OwnerFilter::canonical);
         it.tags = it.tags.and_then(TagFilter::canonical);
@@ -448,6 +450,12 @@ fn globalise(value: &mut serde_json::Value) {
 
 fn has<T: PartialEq>(wanted: &Option<Vec<T>>, held: Option<T>) -> bool {
     wanted.as_ref().is_none_or(|wanted| held.is_some_and(|held| wanted.contains(&held)))
+}
+
+/// Returns whether one of these products or providers is wanted. Feeds write their names with one case here and another
+/// there, so the case of ASCII letters is ignored. Databases can compare like that without a column for it.
+fn any_named(wanted: &[String], held: &[String]) -> bool {
+    held.iter().any(|name| wanted.iter().any(|wanted| wanted.eq_ignore_ascii_case(name)))
 }
 
 /// The fields by which a queue can be ordered.

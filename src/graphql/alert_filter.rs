@@ -29,9 +29,9 @@ pub(super) struct AlertFilterInput {
     status: Option<Vec<AlertStatus>>,
     /// The severity is one of these.
     severity: Option<Vec<Severity>>,
-    /// The alert is of one of these products. Names are compared exactly, with their case.
+    /// The alert is of one of these products. The case of ASCII letters is ignored.
     product: Option<Vec<String>>,
-    /// The alert is from one of these providers. Names are compared exactly, with their case.
+    /// The alert is from one of these providers. The case of ASCII letters is ignored.
     provider: Option<Vec<String>>,
     /// The alert names one of these entities.
     entity: Option<Vec<EntityFilterInput>>,

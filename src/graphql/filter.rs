@@ -97,9 +97,9 @@ pub(super) struct IncidentFilterInput {
     activity: Option<Vec<ExpectedActivity>>,
     /// The classification is a false positive with one of these reasons.
     reason: Option<Vec<FalsePositiveReason>>,
-    /// An alert of the incident is of one of these products. Names are compared exactly, with their case.
+    /// An alert of the incident is of one of these products. The case of ASCII letters is ignored.
     product: Option<Vec<String>>,
-    /// An alert of the incident is from one of these providers. Names are compared exactly, with their case.
+    /// An alert of the incident is from one of these providers. The case of ASCII letters is ignored.
     provider: Option<Vec<String>>,
     /// An alert of the incident names one of these entities.
     entity: Option<Vec<EntityFilterInput>>,

@@ -46,9 +46,9 @@ pub enum IndexKey {
     Activity(ExpectedActivity),
     /// The reason of a false positive.
     Reason(FalsePositiveReason),
-    /// A product of the incident's alerts.
+    /// A product of the incident's alerts, with its ASCII letters in lower case.
     Product(Box<str>),
-    /// A provider of the incident's alerts.
+    /// A provider of the incident's alerts, with its ASCII letters in lower case.
     Provider(Box<str>),
     /// The kind of the classification, or that there is none.
     Classification(ClassificationFilter),
@@ -140,8 +140,8 @@ fn necessary(filter: &IncidentFilter) -> Option<Vec<IndexKey>> {
     ways.extend(list(&filter.threat, |threat| IndexKey::Threat(*threat)));
     ways.extend(list(&filter.activity, |activity| IndexKey::Activity(*activity)));
     ways.extend(list(&filter.reason, |reason| IndexKey::Reason(*reason)));
-    ways.extend(list(&filter.product, |product| IndexKey::Product(product.as_str().into())));
-    ways.extend(list(&filter.provider, |provider| IndexKey::Provider(provider.as_str().into())));
+    ways.extend(list(&filter.product, |product| IndexKey::Product(product.to_ascii_lowercase().into())));
+    ways.extend(list(&filter.provider, |provider| IndexKey::Provider(provider.to_ascii_lowercase().into())));
     ways.extend(list(&filter.classification, |kind| IndexKey::Classification(*kind)));
     ways.extend(list(&filter.severity, |severity| IndexKey::Severity(*severity)));
     ways.extend(list(&filter.status, |status| IndexKey::Status(*status)));
@@ -193,8 +193,8 @@ fn keys_of(row: &QueueRow, keys: &mut Vec<IndexKey>) {
     keys.extend(class.and_then(|class| class.threat()).map(IndexKey::Threat));
     keys.extend(class.and_then(|class| class.activity()).map(IndexKey::Activity));
     keys.extend(class.and_then(|class| class.reason()).map(IndexKey::Reason));
-    keys.extend(row.products.iter().map(|product| IndexKey::Product(product.as_str().into())));
-    keys.extend(row.providers.iter().map(|provider| IndexKey::Provider(provider.as_str().into())));
+    keys.extend(row.products.iter().map(|product| IndexKey::Product(product.to_ascii_lowercase().into())));
+    keys.extend(row.providers.iter().map(|provider| IndexKey::Provider(provider.to_ascii_lowercase().into())));
 }
 
 /// The mailboxes of all live feeds, filed by what each feed must receive.

@@ -410,8 +410,8 @@ fn condition(filter: &AlertFilter) -> Condition {
         .add_option(filter.owner.as_ref().map(|it| super::filter::owned(it, Column::OwnerUserId, Column::OwnerGroupId)))
         .add_option(filter.status.as_ref().map(|list| Column::Status.is_in(list.iter().copied())))
         .add_option(filter.severity.as_ref().map(|list| Column::Severity.is_in(list.iter().copied())))
-        .add_option(filter.product.as_ref().map(|list| Column::Product.is_in(list.iter().cloned())))
-        .add_option(filter.provider.as_ref().map(|list| Column::Provider.is_in(list.iter().cloned())))
+        .add_option(filter.product.as_ref().map(|list| super::filter::named(Column::Product, list)))
+        .add_option(filter.provider.as_ref().map(|list| super::filter::named(Column::Provider, list)))
         .add_option(
             filter
                 .linked

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::{ExprTrait, IntoIden, LikeExpr, Query, SelectStatement, SimpleExpr, UnionType};
+use sea_orm::sea_query::{ExprTrait, Func, IntoIden, LikeExpr, Query, SelectStatement, SimpleExpr, UnionType};
 use sea_orm::{ActiveEnum, Condition};
 
 use super::incident::row::{Column, Entity};
@@ -251,12 +251,18 @@ fn written(needle: &str, way: TextWay) -> Condition {
     }
 }
 
+/// Selects by a product or provider, whatever the case of ASCII letters. `LOWER` changes no other letter: not on SQLite,
+/// and on PostgreSQL not in a column with the collation `C`.
+pub(super) fn named(column: alert::row::Column, names: &[String]) -> SimpleExpr {
+    Func::lower(Expr::col(column.as_column_ref())).is_in(names.iter().map(|name| name.to_ascii_lowercase()))
+}
+
 fn with_alert(column: alert::row::Column, names: &[String], way: ConditionForm) -> SimpleExpr {
     let ids = Query::select()
         .column(alert::row::Column::IncidentId)
         .from(alert::row::Entity)
         .and_where(alert::row::Column::IncidentId.is_not_null())
-        .and_where(column.is_in(names.iter().cloned()))
+        .and_where(named(column, names))
         .to_owned();
     held(way, alert::row::Entity, alert::row::Column::IncidentId, ids)
 }

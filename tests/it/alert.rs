@@ -514,7 +514,7 @@ async fn alerts_are_found_by_every_condition(database: TestDatabase) {
     for (filter, found) in [
         (json!({}), vec!["2", "1"]),
         (json!({ "status": ["RESOLVED"] }), vec!["2"]),
-        (json!({ "severity": ["HIGH", "LOW"], "product": ["IdP"] }), vec!["1"]),
+        (json!({ "severity": ["HIGH", "LOW"], "product": ["idp"] }), vec!["1"]),
         (json!({ "provider": ["Other"] }), vec!["2"]),
         (json!({ "entity": [{ "value": "KIM" }] }), vec!["2", "1"]),
         (json!({ "entity": [{ "kind": "USER", "value": "kim" }] }), vec!["1"]),

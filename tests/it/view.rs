@@ -145,6 +145,7 @@ async fn a_filter_that_was_read_can_be_sent_again(database: TestDatabase) {
     );
     assert_eq!((&first["owner"]["users"], &first["owner"]["me"]), (&json!([ana]), &json!(true)));
     assert_eq!((&first["owner"]["groups"], &first["tags"]["any"]), (&json!([group]), &json!(["vip"])));
+    assert_eq!((&first["product"], &first["provider"]), (&json!(["sensor"]), &json!(["edr"])));
     assert_eq!((&whole["not"]["json"], &whole["json"]["not"]), (&json!({ "product": [] }), &json!({ "product": [] })));
     for (name, again) in [("Typed", &first), ("Json", &whole["json"])] {
         let view = save(&desk, Some("ana"), json!({ "name": name, "filter": again })).await;
