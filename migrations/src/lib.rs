@@ -26,6 +26,7 @@ mod m20261130_000004_resolved_order;
 mod m20261130_000005_alert_owners;
 mod m20261130_000006_desk_log;
 mod m20261130_000007_empty_conditions;
+mod m20261201_000001_alert_names;
 
 /// Every migration, in the order of its date.
 #[derive(Debug)]
@@ -58,6 +59,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261130_000005_alert_owners::Migration),
             Box::new(m20261130_000006_desk_log::Migration),
             Box::new(m20261130_000007_empty_conditions::Migration),
+            Box::new(m20261201_000001_alert_names::Migration),
         ]
     }
 }
