@@ -52,9 +52,9 @@ shown! {
         activity: Option<Vec<ExpectedActivity>>,
         /// The classification is a false positive with one of these reasons.
         reason: Option<Vec<FalsePositiveReason>>,
-        /// An alert of the incident is of one of these products.
+        /// An alert of the incident is of one of these products. ASCII letters are in lower case.
         product: Option<Vec<String>>,
-        /// An alert of the incident is from one of these providers.
+        /// An alert of the incident is from one of these providers. ASCII letters are in lower case.
         provider: Option<Vec<String>>,
         /// An alert of the incident names one of these entities.
         entity: Option<Vec<EntityFilter>>,
